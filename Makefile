@@ -1,0 +1,50 @@
+# Every target sets up what it needs: Debian packages, the virtual environment from the lock file, BPF objects.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+.DEFAULT_GOAL := help
+.PHONY: help up demo test check fmt bench docs bpf setup lock golden clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+$(VENV)/.ready: requirements.lock pyproject.toml scripts/setup
+	@PYTHON="$(PYTHON)" scripts/setup
+
+setup: $(VENV)/.ready bpf ## everything the other targets need
+
+bpf: $(VENV)/.ready
+	@$(BIN)/python scripts/hatch_build.py > /dev/null
+
+demo: setup ## one image through its whole life on this machine (KEEP=0: do not keep the console)
+	@$(BIN)/shipwall demo $(if $(filter 0,$(KEEP)),--no-keep,)
+
+up: setup ## agent and server on this host, observe only
+	@$(BIN)/shipwall up
+
+test: setup check ## every test, including engine, registry, kernel and browser
+	@$(BIN)/python -m pytest -q
+
+check: $(VENV)/.ready ## contracts, types, lint
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache > .cache/contracts.txt 2>&1 || { cat .cache/contracts.txt; exit 1; }
+
+fmt: $(VENV)/.ready ## format and mend what can be mended
+	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format -q .
+
+bench: setup ## the measures: latency, cost, memory, scan
+	@$(BIN)/python -m scripts.bench
+
+golden: setup ## renew the golden files (read the difference before you commit it)
+	@SHIPWALL_RENEW_GOLDEN=1 $(BIN)/python -m pytest -q tests/golden
+
+docs: setup ## renew the screenshots of the console
+	@$(BIN)/python -m scripts.screenshots
+
+lock: ## renew requirements.lock
+	@scripts/lock
+
+clean: ## remove what the targets above made in this folder
+	rm -rf $(VENV) .cache build dist src/shipwall/kernel/objects

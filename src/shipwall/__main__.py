@@ -1,0 +1,5 @@
+"""`python -m shipwall`."""
+
+from shipwall.cli import main
+
+main()
