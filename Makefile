@@ -1,5 +1,6 @@
 # Every target sets up what it needs: Debian packages, the virtual environment from the lock file, BPF objects.
-PYTHON ?= python3
+# The distribution's Python first: the unprivileged server must be able to execute it, which a Python under /root prevents.
+PYTHON ?= $(shell /usr/bin/python3 -c 'import sys; print("/usr/bin/python3" if sys.version_info >= (3, 11) else "python3")' 2>/dev/null || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
