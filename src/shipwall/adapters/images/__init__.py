@@ -1,0 +1,64 @@
+"""Images, wherever they lie: a file, a folder, a registry, an engine. `open_image` is the one door.
+
+Every source becomes the same thing: an identity, a configuration, and layers whose bytes are checked against their digests.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from shipwall.adapters.images.opened import LayerSource, OpenImage
+from shipwall.model.errors import InputError
+
+__all__ = ["LayerSource", "OpenImage", "open_image"]
+
+
+def open_image(source: str, *, engine_socket: Path | None = None, allow_http: bool = False, platform: str = "") -> OpenImage:
+    """The image that `source` names. Close it, or use it as a context manager.
+
+    *Shape* of `source`: with `engine_socket`, a reference or id the engine knows; else the path of a tar (`docker save`, OCI layout,
+    root file system; gzip and zstd too), `-` for such a tar on standard input, the path of a folder (OCI layout, root file system), or
+    `registry/repository:tag` or `@sha256:…`. `FILE.tar#REF` chooses one of several images. `platform` (`linux/amd64`) chooses from an
+    index, by default this machine's. *Raises* InputError, TrustError (a digest does not match), RemoteError, StorageError.
+    """
+    if engine_socket is not None:
+        from shipwall.adapters.images.remote import open_engine_image
+
+        return open_engine_image(source, engine_socket)
+    path_text, hash_sign, chosen = source.partition("#")
+    if path_text == "-":
+        from shipwall.adapters.images.files import open_standard_input
+
+        return open_standard_input(chosen, platform)
+    path = Path(path_text)
+    try:
+        is_folder, is_file = path.is_dir(), path.exists()
+    except (OSError, ValueError):  # too long, or a zero byte: no path
+        is_folder = is_file = False
+    if is_folder:
+        if (path / "oci-layout").is_file():
+            from shipwall.adapters.images.files import open_layout_folder
+
+            return open_layout_folder(path, chosen, platform)
+        from shipwall.adapters.images.folder import open_root_folder
+
+        return open_root_folder(path)
+    if is_file:
+        from shipwall.adapters.images.files import open_tar
+
+        return open_tar(path, chosen, platform)
+    first = source.partition("/")[0]
+    if (
+        not hash_sign
+        and "/" in source
+        and not source.startswith((".", "/"))
+        and ("." in first or ":" in first or first == "localhost")
+    ):
+        from shipwall.adapters.images.remote import open_registry_image
+
+        return open_registry_image(source, allow_http=allow_http, platform=platform)
+    raise InputError(
+        f"image {source[:200]!r}",
+        "is no file or folder here, and names no registry",
+        "give a tar file, a folder, REGISTRY/REPOSITORY:TAG, or --engine SOCKET with an image of that engine",
+    )

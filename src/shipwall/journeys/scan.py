@@ -1,0 +1,169 @@
+"""List and scan: an image's packages, and which of them have a fix waiting in the distribution's security archive."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from shipwall.adapters.debian_archive import DebianArchive
+from shipwall.adapters.images import open_image
+from shipwall.adapters.inventories import Inventories
+from shipwall.adapters.report import no_report
+from shipwall.model.errors import RemoteError, ShipwallError, UnsupportedError
+from shipwall.model.finding import ScanResult
+from shipwall.model.package import Inventory, Skipped
+from shipwall.model.wire import ImageStep, Message
+from shipwall.supply.archive_index import ArchivePackage
+from shipwall.supply.catalog import list_packages, make_view
+from shipwall.supply.match import Update, find_updates, rank_carriers, render_findings
+
+Say = Callable[[str], None]
+
+
+class ScanReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A scan with what it was made from. `unjudged` is why no finding could be looked for (exit code and line), None when it could.
+
+    `listed_ns` and `matched_ns` are the durations of the two halves.
+    """
+
+    source: str
+    inventory: Inventory
+    result: ScanResult
+    unjudged: tuple[int, str] | None = None
+    listed_ns: int = 0
+    matched_ns: int = 0
+
+
+def silent(_line: str) -> None:
+    """Say nothing."""
+
+
+def list_image(
+    source: str,
+    *,
+    engine_socket: Path | None = None,
+    allow_http: bool = False,
+    platform: str = "",
+    inventories: Inventories | None = None,
+    say: Say = silent,
+) -> Inventory:
+    """The inventory of the image `source` (as `open_image` takes it).
+
+    With `inventories` the result is kept there, and an image of a registry that is there already is not fetched again: its manifest's
+    digest, which the registry's answer was checked against, names every layer. *Raises* what `open_image` raises.
+    """
+    with open_image(source, engine_socket=engine_socket, allow_http=allow_http, platform=platform) as image:
+        if inventories is not None and image.is_remote and image.identity is not None:
+            known = inventories.get(image.identity.manifest)
+            if known is not None:
+                say("listed before")
+                return known
+        view = make_view()
+        image.fill_view(view, say)
+        inventory = list_packages(view, image.identity, image.config)
+    if inventories is not None and inventory.image is not None:
+        inventories.put(inventory)
+    return inventory
+
+
+def scan_inventory(inventory: Inventory, archive: DebianArchive, now_ns: int) -> ScanResult:
+    """The findings of `inventory` by what `archive` has now.
+
+    *On failure*: an unknown distribution, or an archive that cannot be reached and is not cached, is a Skipped for all packages, with
+    `advisories` empty: unknown, not clean. *Raises* TrustError when anything from the archive does not verify.
+    """
+    return _judge(inventory, archive, now_ns)[0]
+
+
+def scan_image(
+    source: str,
+    archive: DebianArchive,
+    now_ns: int,
+    *,
+    engine_socket: Path | None = None,
+    allow_http: bool = False,
+    platform: str = "",
+    inventories: Inventories | None = None,
+    say: Say = silent,
+    report: Callable[[Message], None] = no_report,
+) -> ScanReport:
+    """List `source`, then judge the list. *Raises* as `list_image` and `scan_inventory`."""
+    started = time.monotonic_ns()
+    inventory = list_image(
+        source, engine_socket=engine_socket, allow_http=allow_http, platform=platform, inventories=inventories, say=say
+    )
+    listed = time.monotonic_ns()
+    result, failure = _judge(inventory, archive, now_ns)
+    matched = time.monotonic_ns()
+    if inventory.image is not None:
+        _tell(report, inventory, result, source, now_ns, (listed - started, matched - listed))
+    return ScanReport(
+        source=source,
+        inventory=inventory,
+        result=result,
+        unjudged=(failure.exit_code, failure.line()) if failure else None,
+        listed_ns=listed - started,
+        matched_ns=matched - listed,
+    )
+
+
+def _judge(inventory: Inventory, archive: DebianArchive, now_ns: int) -> tuple[ScanResult, ShipwallError | None]:
+    packages = [package for package in inventory.packages if package.ecosystem == "deb"]
+    # An image of `all` packages alone still needs some index: every architecture's repeats them.
+    architectures = {package.arch for package in packages} - {"all", ""} or {"amd64"}
+    names, sources = {package.name for package in packages}, {package.source for package in packages}
+    try:
+        advisories = archive.load_advisories(inventory.distribution, architectures, names, sources, now_ns)
+    except (UnsupportedError, RemoteError) as error:
+        skipped = Skipped(what=f"findings of {len(packages)} packages", reason=error.line())
+        return ScanResult(findings=(), skipped=(skipped,)), error
+    updates, skipped_packages = find_updates(inventory, advisories.packages)
+    changelogs = archive.load_changelogs(_carriers(updates, advisories.packages))
+    findings, skipped_changelogs = render_findings(updates, changelogs, inventory.distribution)
+    return (
+        ScanResult(
+            findings=tuple(findings),
+            skipped=(*advisories.warnings, *skipped_packages, *skipped_changelogs),
+            advisories=advisories.description,
+            advisories_time_ns=advisories.time_ns,
+        ),
+        None,
+    )
+
+
+def _carriers(updates: list[Update], archive: list[ArchivePackage]) -> dict[tuple[str, str], list[ArchivePackage]]:
+    """For each source behind, the `.deb` files to look for its changelog in."""
+    by_source: dict[tuple[str, str], list[ArchivePackage]] = {}
+    for package in archive:
+        by_source.setdefault((package.source, package.source_version), []).append(package)
+    return {update.source_key: rank_carriers(update, by_source[update.source_key]) for update in updates}
+
+
+def _tell(
+    report: Callable[[Message], None],
+    inventory: Inventory,
+    result: ScanResult,
+    source: str,
+    now_ns: int,
+    took_ns: tuple[int, int],
+) -> None:
+    assert inventory.image is not None
+    digest = inventory.image.manifest
+    count = len(inventory.packages)
+    facts = {"packages": str(count), "skipped": str(len(inventory.skipped))}
+    summary = f"{count} packages of {inventory.distribution.id} {inventory.distribution.version_id}".rstrip()
+    report(
+        ImageStep(
+            digest=digest, image=source, step="listed", time_ns=now_ns, duration_ns=took_ns[0], summary=summary, facts=facts
+        )
+    )
+    facts = {"findings": str(len(result.findings)), "skipped": str(len(result.skipped)), "advisories": result.advisories}
+    summary = f"{len(result.findings)} findings" if result.advisories else "findings unknown"
+    report(
+        ImageStep(
+            digest=digest, image=source, step="scanned", time_ns=now_ns, duration_ns=took_ns[1], summary=summary, facts=facts
+        )
+    )

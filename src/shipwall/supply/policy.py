@@ -1,0 +1,280 @@
+"""Promotion policies: which images may go from one place to another, written in YAML.
+
+    version: 1
+    routes:
+      - from: dev/*              # a * stands for the same text in both
+        to: prod/*
+        packages:
+          deny:
+            - name: tcpdump      # version: "< 4.99.4" would deny only those
+              reason: a sniffer has no place in production
+        findings:
+          fixable: none          # no finding that has a fix (default: any)
+          max: {critical: 0}     # the most findings of a severity, fixable or not
+          max_age: 7d            # of the advisories the scan used
+          unjudged: refuse       # what could not be read or judged (default: refuse)
+          ignore:
+            - {id: CVE-2023-0001, reason: not reachable here, until: 2027-01-31}
+        attestations:
+          - {type: provenance, by: [build]}
+          - {type: scan, by: [build], max_age: 24h}
+        bases: []                # chain ids or manifest digests of allowed base images (default: any)
+
+Everything unknown is an error: a rule with a misspelt key must not silently allow.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+
+import msgspec
+from msgspec.structs import replace
+
+from shipwall.lang.diagnostic import SourceError
+from shipwall.lang.yaml_text import Node, parse_yaml
+from shipwall.model.digest import Digest, digest_of, parse_digest
+from shipwall.model.errors import InputError
+from shipwall.model.finding import Severity
+from shipwall.model.image import parse_image_ref
+from shipwall.supply.statements import KINDS
+from shipwall.supply.versions.deb import compare_versions, parse_version
+
+MAX_POLICY_BYTES = 256 * 1024
+_OPERATORS = ("<=", ">=", "<", ">", "=")
+_DURATION = re.compile(r"([0-9]{1,6})(s|m|h|d)\Z")
+_UNIT_NS = {"s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9}
+_KEY_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
+_FINDING_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9:._-]{0,99}\Z")
+_PACKAGE_NAME = re.compile(r"[A-Za-z0-9@][A-Za-z0-9@+._/-]{0,199}\Z")
+
+
+class VersionRange(msgspec.Struct, frozen=True):
+    """`operator` (< <= = >= >) and a Debian version."""
+
+    operator: str
+    version: str
+
+    def holds(self, version: str) -> bool:
+        """Whether `version` is in the range. Raises InputError for what is not a version."""
+        order = compare_versions(version, self.version)
+        return {"<": order < 0, "<=": order <= 0, "=": order == 0, ">=": order >= 0, ">": order > 0}[self.operator]
+
+    def __str__(self) -> str:
+        """The range as it is written."""
+        return f"{self.operator} {self.version}"
+
+
+class DeniedPackage(msgspec.Struct, frozen=True, kw_only=True):
+    """A package (binary or source name) that must not be there, in `versions` or, when None, in any."""
+
+    name: str
+    versions: VersionRange | None
+    reason: str
+    line: int
+
+
+class IgnoredFinding(msgspec.Struct, frozen=True, kw_only=True):
+    """A finding id that does not count before `until_ns`."""
+
+    id: str
+    reason: str
+    until_ns: int
+    line: int
+
+
+class RequiredAttestation(msgspec.Struct, frozen=True, kw_only=True):
+    """A statement of `kind` signed by one of the keys named `by`, at most `max_age_ns` old (None: any age)."""
+
+    kind: str
+    by: tuple[str, ...]
+    max_age_ns: int | None
+    line: int
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """The rules of one way. `limits`: most findings per severity. `bases`: chain ids or manifests, empty for any."""
+
+    from_: str
+    to: str
+    line: int
+    denied: tuple[DeniedPackage, ...] = ()
+    fixable: str = "any"
+    limits: dict[Severity, int] = {}
+    advisories_max_age_ns: int | None = None
+    unjudged: str = "refuse"
+    ignored: tuple[IgnoredFinding, ...] = ()
+    attestations: tuple[RequiredAttestation, ...] = ()
+    bases: tuple[Digest, ...] = ()
+
+    def target_of(self, repository: str) -> str | None:
+        """Where `repository` goes on this route; None when the route is not for it."""
+        head, star, tail = self.from_.partition("*")
+        if not star:
+            return self.to if repository == head else None
+        if len(repository) <= len(head) + len(tail) or not (repository.startswith(head) and repository.endswith(tail)):
+            return None
+        middle = repository[len(head) : len(repository) - len(tail)]
+        return self.to.replace("*", middle) if "/" not in middle else None
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """A policy file. `digest` is that of its bytes: two verdicts with the same one were judged by the same text."""
+
+    name: str
+    digest: Digest
+    routes: tuple[Route, ...]
+
+    def find_route(self, repository: str, target: str = "") -> tuple[Route, str] | None:
+        """The first route for `repository` (to `target`, where given) and the target; None when there is none."""
+        for route in self.routes:
+            found = route.target_of(repository)
+            if found is not None and target in {"", found}:
+                return route, found
+        return None
+
+
+def parse_policy(data: bytes, name: str) -> Policy:
+    """The policy in `data`; `name` (its file) stands in errors. Total.
+
+    Raises SourceError (an InputError with line, column, excerpt and did-you-mean) for anything that is not exactly a policy.
+    """
+    if len(data) > MAX_POLICY_BYTES:
+        raise InputError(
+            name, f"is {len(data)} bytes, over the limit of {MAX_POLICY_BYTES}", "split the routes over several files"
+        )
+    top = parse_yaml(data, name).mapping(("version", "routes"), ("version", "routes"))
+    top["version"].choice(("1",))
+    routes = tuple(_route(node) for node in top["routes"].sequence())
+    if not routes:
+        raise top["routes"].error("routes is empty", "add one: `- from: dev/*`, `to: prod/*`")
+    return Policy(name=name, digest=digest_of(data), routes=routes)
+
+
+def _route(node: Node) -> Route:
+    keys = node.mapping(("from", "to", "packages", "findings", "attestations", "bases"), ("from", "to"))
+    from_, to = _pattern(keys["from"]), _pattern(keys["to"])
+    if "*" in to and "*" not in from_:
+        raise keys["to"].error("to has a * that from does not have", "write the same * in both")
+    if from_ == to:
+        raise keys["to"].error("from and to are the same", "name another repository")
+    route = Route(from_=from_, to=to, line=node.line)
+    if "packages" in keys:
+        deny = keys["packages"].mapping(("deny",), ("deny",))["deny"]
+        route = replace(route, denied=tuple(_denied(one) for one in deny.sequence()))
+    if "findings" in keys:
+        route = _findings(keys["findings"], route)
+    if "attestations" in keys:
+        route = replace(route, attestations=tuple(_attestation(one) for one in keys["attestations"].sequence()))
+    if "bases" in keys:
+        route = replace(route, bases=tuple(_digest(one) for one in keys["bases"].sequence()))
+    return route
+
+
+def _findings(node: Node, route: Route) -> Route:
+    keys = node.mapping(("fixable", "max", "max_age", "unjudged", "ignore"))
+    if "fixable" in keys:
+        route = replace(route, fixable=keys["fixable"].choice(("none", "any")))
+    if "unjudged" in keys:
+        route = replace(route, unjudged=keys["unjudged"].choice(("refuse", "allow")))
+    if "max" in keys:
+        most = keys["max"].mapping([severity.value for severity in Severity])
+        route = replace(route, limits={Severity(name): _count(value) for name, value in most.items()})
+    if "max_age" in keys:
+        route = replace(route, advisories_max_age_ns=_duration(keys["max_age"]))
+    if "ignore" in keys:
+        route = replace(route, ignored=tuple(_ignored(one) for one in keys["ignore"].sequence()))
+    return route
+
+
+def _denied(node: Node) -> DeniedPackage:
+    keys = node.mapping(("name", "version", "reason"), ("name", "reason"))
+    name = keys["name"].string()
+    if not _PACKAGE_NAME.match(name):
+        raise keys["name"].error(f"{name[:60]!r} is not a package name", "write one name, like tcpdump")
+    versions = _range(keys["version"]) if "version" in keys else None
+    return DeniedPackage(name=name, versions=versions, reason=_reason(keys["reason"]), line=node.line)
+
+
+def _ignored(node: Node) -> IgnoredFinding:
+    keys = node.mapping(("id", "reason", "until"), ("id", "reason", "until"))
+    found, until = keys["id"].string(), keys["until"].string()
+    if not _FINDING_ID.match(found):
+        raise keys["id"].error(f"{found[:60]!r} is not the id of a finding", "write one id, like CVE-2023-0001")
+    try:
+        day = dt.date.fromisoformat(until)
+    except ValueError as error:
+        raise keys["until"].error(f"{until[:40]!r} is not a date", "write it like 2027-01-31") from error
+    # It ends with that day (UTC).
+    until_ns = (day.toordinal() + 1 - dt.date(1970, 1, 1).toordinal()) * _UNIT_NS["d"]
+    return IgnoredFinding(id=found, reason=_reason(keys["reason"]), until_ns=until_ns, line=node.line)
+
+
+def _attestation(node: Node) -> RequiredAttestation:
+    keys = node.mapping(("type", "by", "max_age"), ("type", "by"))
+    kind = keys["type"].choice([kind for kind in KINDS if kind != "promotion"])
+    by = []
+    for one in keys["by"].sequence():
+        name = one.string()
+        if not _KEY_NAME.match(name):
+            raise one.error(f"{name[:60]!r} is not the name of a key", "list them: shipwall key show")
+        by.append(name)
+    if not by:
+        raise keys["by"].error("by names no key", "name the keys that may sign this, like [build]")
+    max_age_ns = _duration(keys["max_age"]) if "max_age" in keys else None
+    return RequiredAttestation(kind=kind, by=tuple(by), max_age_ns=max_age_ns, line=node.line)
+
+
+def _pattern(node: Node) -> str:
+    text = node.string()
+    try:
+        ref = parse_image_ref("localhost/" + text.replace("*", "x", 1))
+    except InputError as error:
+        raise node.error(f"{text[:80]!r} is not a repository with at most one *", "write it like dev/shop or dev/*") from error
+    if ref.tag or ref.digest:
+        raise node.error(f"{text[:80]!r} names a tag or digest", "write the repository alone, like dev/*")
+    return text
+
+
+def _range(node: Node) -> VersionRange:
+    text = node.string()
+    operator = next((one for one in _OPERATORS if text.startswith(one)), "")
+    version = text[len(operator) :].strip()
+    try:
+        parse_version(version)
+    except InputError as error:
+        raise node.error(f"version {text[:60]!r} is not a range", 'write it like "< 5.10-2"') from error
+    if not operator:
+        raise node.error(f"version {text[:60]!r} has no comparison", f'write "= {version}" or "< {version}"')
+    return VersionRange(operator, version)
+
+
+def _digest(node: Node) -> Digest:
+    try:
+        return parse_digest(node.string())
+    except SourceError:
+        raise
+    except InputError as error:
+        raise node.error("the base is not a digest", "write its layer chain id or manifest digest") from error
+
+
+def _count(node: Node) -> int:
+    count = node.integer()
+    if not 0 <= count <= 1_000_000:
+        raise node.error(f"{count} is not a count", "write a number from 0 to 1000000")
+    return count
+
+
+def _duration(node: Node) -> int:
+    text = node.string()
+    match = _DURATION.match(text)
+    if match is None:
+        raise node.error(f"{text[:40]!r} is not a duration", "write it like 30m, 24h or 7d")
+    return int(match.group(1)) * _UNIT_NS[match.group(2)]
+
+
+def _reason(node: Node) -> str:
+    text = " ".join(node.string().split())
+    if not text or len(text) > 500:
+        raise node.error("the reason is empty or longer than 500 characters", "say why in one line")
+    return text

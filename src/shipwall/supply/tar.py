@@ -1,0 +1,322 @@
+"""Entries of a tar stream, read header by header. A layer's tar is hostile: every size is bounded, every name is cleaned.
+
+Where tar dialects differ this follows Go's `archive/tar`, because that is what engines unpack layers with: what they refuse is an
+InputError here, what they unpack is seen here. Python's own tar module is not used: it is slower and more lenient.
+Source: POSIX.1-2017 pax; GNU tar manual, "Basic Tar Format".
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from shipwall.model.errors import InputError
+from shipwall.supply.streams import Stream
+
+_BLOCK = 512
+_CHUNK = 256 * 1024
+_MAX_RECORD = 1 << 20  # a long name or a pax header; Go's limit
+_MAX_ENTRIES = 20_000_000
+_MAX_SPARSE_BLOCKS = 4096
+_ZERO = bytes(_BLOCK)
+_KINDS = {
+    b"0": "file", b"\0": "file", b"7": "file", b"1": "hardlink", b"2": "symlink", b"3": "char", b"4": "block", b"5": "folder",
+    b"6": "fifo", b"S": "sparse",
+}  # fmt: skip
+_WITHOUT_CONTENT = {"hardlink", "symlink", "char", "block", "folder", "fifo"}
+
+
+@runtime_checkable
+class Skippable(Protocol):
+    """A stream that can pass over bytes without giving them."""
+
+    def skip(self, size: int) -> None:
+        """Pass over `size` bytes; raises InputError when there are fewer."""
+        ...
+
+
+class Entry(NamedTuple):
+    """One entry. `path` is relative and clean (no `.`, `..`, empty parts); empty for the root itself.
+
+    `kind`: file, hardlink, symlink, char, block, folder, fifo, sparse, other. `link` as written, for symlinks and hard links.
+    `offset` where the content starts in the stream. `data` is the content when it was asked for, else None.
+    `device` (major, minor) of char and block. `opaque`: an extended attribute makes the folder hide what lies below.
+    `escapes`: the path leads out of the root; it is then given as written, for showing only.
+    """
+
+    path: str
+    kind: str
+    size: int
+    offset: int
+    link: str = ""
+    data: bytes | None = None
+    device: tuple[int, int] = (0, 0)
+    opaque: bool = False
+    escapes: bool = False
+
+
+def clean_path(path: str) -> str | None:
+    """`path` relative to the root with `.`, `..` and double slashes resolved by text; None when it leads out of the root."""
+    if path and path[0] not in "./" and "/." not in path and "//" not in path:  # nearly every path is clean but for a last slash
+        return path.removesuffix("/")
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part in {"", "."}:
+            continue
+        if part == "..":
+            if not parts:
+                return None
+            parts.pop()
+        else:
+            parts.append(part)
+    return "/".join(parts)
+
+
+def walk_tar(stream: Stream, name: str, wants: Callable[[str, int], bool] = lambda _path, _size: False) -> Iterator[Entry]:
+    """The entries of the tar in `stream`, in order. `wants(path, size)` says whose content comes along; keep `size` small there.
+
+    Raises InputError (naming `name` and the offset) for damage: checksum, size, extended header, early end.
+    """
+    reader = _Reader(stream, name)
+    pending = _Pending()
+    for _ in range(_MAX_ENTRIES):
+        header = reader.header()
+        if header is None:
+            return
+        flag = header[156:157]
+        size = reader.number(header[124:136], "size")
+        if flag in {b"x", b"g", b"L", b"K"}:
+            if size > _MAX_RECORD:
+                raise reader.damage(f"an extended header of {size} bytes")
+            pending.take(flag, reader.content(size), reader)
+            continue
+        kind = _KINDS.get(flag, "other")
+        pax = pending.pax
+        raw_path = pending.path or pax.path or _header_path(header)
+        if flag == b"\0" and raw_path.endswith("/"):
+            kind = "folder"
+        if kind == "sparse":
+            reader.skip_sparse_map(header)
+        elif pax.is_sparse and kind == "file":
+            kind = "sparse"
+        if pax.size is not None:
+            size = pax.size
+        if kind in _WITHOUT_CONTENT:
+            size = 0
+        path = clean_path(raw_path)
+        offset = reader.offset
+        data = None
+        if kind == "file" and path and wants(path, size):
+            data = reader.content(size)
+        else:
+            reader.skip_content(size)
+        yield Entry(
+            raw_path if path is None else path,
+            kind,
+            size,
+            offset,
+            (pending.link or pax.link or _text(header[157:257].partition(b"\0")[0])) if kind in {"symlink", "hardlink"} else "",
+            data,
+            (reader.number(header[329:337], "device"), reader.number(header[337:345], "device"))
+            if kind in {"char", "block"}
+            else (0, 0),
+            pax.is_opaque,
+            path is None,
+        )
+        pending = _Pending()
+    raise reader.damage(f"more than {_MAX_ENTRIES} entries")
+
+
+class _Pax(NamedTuple):
+    """What one pax header says about the entry that follows it."""
+
+    path: str = ""
+    link: str = ""
+    size: int | None = None
+    is_sparse: bool = False
+    is_opaque: bool = False
+
+
+class _Pending:
+    """What extended headers said so far. A second pax header replaces the first, and GNU names win over pax ones: as in Go."""
+
+    __slots__ = ("link", "path", "pax")
+
+    def __init__(self) -> None:
+        self.path = ""
+        self.link = ""
+        self.pax = _Pax()
+
+    def take(self, flag: bytes, record: bytes, reader: _Reader) -> None:
+        """Note the extended header of type `flag`; global pax headers say nothing that is used."""
+        if flag == b"x":
+            self.pax = _parse_pax(record, reader)
+        elif flag == b"L":
+            self.path = _text(record.partition(b"\0")[0])
+        elif flag == b"K":
+            self.link = _text(record.partition(b"\0")[0])
+
+
+def _parse_pax(record: bytes, reader: _Reader) -> _Pax:
+    """The records `LENGTH KEY=VALUE\\n`."""
+    pax = _Pax()
+    at = 0
+    while at < len(record):
+        space = record.find(b" ", at, at + 20)
+        digits = record[at:space] if space > 0 else b""
+        end = at + int(digits) if digits.isdigit() else 0
+        if end <= space or end > len(record) or record[end - 1 : end] != b"\n":
+            raise reader.damage("a malformed pax record")
+        key, equals, value = record[space + 1 : end - 1].partition(b"=")
+        if not equals or not key:
+            raise reader.damage("a malformed pax record")
+        at = end
+        if key in {b"path", b"linkpath", b"GNU.sparse.name"} and b"\0" in value:
+            raise reader.damage("a zero byte in a pax path")
+        if key in {b"path", b"GNU.sparse.name"}:
+            pax = pax._replace(path=_text(value))
+        elif key == b"linkpath":
+            pax = pax._replace(link=_text(value))
+        elif key == b"size":
+            if not value.isdigit() or len(value) > 18:
+                raise reader.damage("a pax size that is not a number")
+            pax = pax._replace(size=int(value))
+        elif key == b"SCHILY.xattr.trusted.overlay.opaque":
+            pax = pax._replace(is_opaque=value == b"y")
+        if key.startswith(b"GNU.sparse."):
+            pax = pax._replace(is_sparse=True)
+    return pax
+
+
+class _Reader:
+    """Blocks of the stream, and where we are."""
+
+    __slots__ = ("_ahead", "_buffer", "_name", "_skip", "_stream", "at", "offset")
+
+    def __init__(self, stream: Stream, name: str) -> None:
+        self._stream = stream
+        self._skip = stream.skip if isinstance(stream, Skippable) else None
+        self._ahead = _CHUNK if self._skip is None else 32 * 1024  # little is read in vain where content can be passed over
+        self._name = name
+        self._buffer = b""
+        self.at = 0
+        self.offset = 0
+
+    def damage(self, what: str) -> InputError:
+        return InputError(self._name, f"damaged tar at byte {self.offset}: {what}", "fetch or save the image again")
+
+    def _take(self, size: int) -> bytes:
+        """Up to `size` bytes (fewer only at the end)."""
+        end = self.at + size
+        data = self._buffer[self.at : end]
+        if len(data) == size:
+            self.at = end
+        elif size <= _CHUNK:
+            while len(data) < size and (more := self._stream.read(max(self._ahead, size - len(data)))):
+                data += more
+            self._buffer, self.at = data, min(size, len(data))
+            data = data[:size]
+        else:
+            parts = [data]
+            missing = size - len(data)
+            self._buffer, self.at = b"", 0
+            while missing and (more := self._stream.read(min(missing, _CHUNK))):
+                parts.append(more)
+                missing -= len(more)
+            data = b"".join(parts)
+        self.offset += len(data)
+        return data
+
+    def header(self) -> bytes | None:
+        """The next header; None at the end of the archive."""
+        block = self._take(_BLOCK)
+        if not block:
+            return None
+        if len(block) < _BLOCK:
+            raise self.damage("it ends inside a header")
+        if block == _ZERO:
+            second = self._take(_BLOCK)
+            if second in {b"", _ZERO}:
+                return None
+            raise self.damage("a lone zero block")
+        stored = self.number(block[148:156], "checksum")
+        # Adler-32's low half is 1 + the sum of the bytes, modulo 65521: the header's checksum at a fraction of `sum`'s price. A sum
+        # is at most 130560, so the modulus leaves two candidates; random damage passes as rarely as with the exact sum.
+        adler = zlib.adler32(block[156:], zlib.adler32(b"        ", zlib.adler32(block[:148]))) & 0xFFFF
+        if (stored + 1) % 65521 != adler and stored != _signed_sum(block):
+            raise self.damage("wrong header checksum")
+        return block
+
+    def number(self, field: bytes, what: str) -> int:
+        """An octal or base-256 number that is not negative."""
+        digits = field.rstrip(b"\0 ")
+        if digits.isdigit() and not digits.translate(None, b"01234567"):
+            return int(digits, 8)
+        if field[:1] >= b"\x80":
+            if field[0] & 0x40:
+                raise self.damage(f"a negative {what}")
+            value = int.from_bytes(bytes((field[0] & 0x7F,)) + field[1:], "big")
+            if value >= 1 << 63:
+                raise self.damage(f"an absurd {what}")
+            return value
+        digits = field.strip(b" \0").partition(b"\0")[0]
+        if digits.strip(b"01234567"):
+            raise self.damage(f"a {what} that is not octal")
+        return int(digits or b"0", 8)
+
+    def content(self, size: int) -> bytes:
+        """`size` bytes and their padding."""
+        data = self._take(size)
+        if len(data) < size:
+            raise self.damage("it ends inside an entry")
+        self._take(-size % _BLOCK)
+        return data
+
+    def skip_content(self, size: int) -> None:
+        """Pass over `size` bytes and their padding, which may be missing at the very end: Go accepts that."""
+        held = min(len(self._buffer) - self.at, size)
+        self.at += held
+        self.offset += held
+        missing = size - held
+        if missing and self._skip is not None:
+            self._skip(missing)
+            self.offset += missing
+            missing = 0
+        while missing:
+            passed = len(self._take(min(missing, _CHUNK)))
+            if not passed:
+                raise self.damage("it ends inside an entry")
+            missing -= passed
+        self._take(-size % _BLOCK)
+
+    def skip_sparse_map(self, header: bytes) -> None:
+        """Pass over the continuation blocks of an old GNU sparse header."""
+        more = header[482]
+        for _ in range(_MAX_SPARSE_BLOCKS):
+            if not more:
+                return
+            block = self._take(_BLOCK)
+            if len(block) < _BLOCK:
+                raise self.damage("it ends inside a sparse map")
+            more = block[504]
+        raise self.damage("an absurd sparse map")
+
+
+def _signed_sum(block: bytes) -> int:
+    """The checksum of old tars that added the bytes as signed."""
+    filled = block[:148] + b"        " + block[156:]
+    return sum(byte - 256 if byte > 127 else byte for byte in filled)
+
+
+def _header_path(header: bytes) -> str:
+    path = header[:100].partition(b"\0")[0]
+    if header[257:263] == b"ustar\0":
+        prefix = header[345:500].partition(b"\0")[0]
+        if prefix:
+            path = prefix + b"/" + path
+    return _text(path)
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "backslashreplace")

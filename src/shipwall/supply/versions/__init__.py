@@ -1,0 +1,1 @@
+"""The version orders of the packaging systems, one module each."""

@@ -1,0 +1,85 @@
+"""Debian's version order, exactly as dpkg decides it.
+
+Source: deb-version(7); dpkg lib/dpkg/version.c (`verrevcmp`).
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import NamedTuple
+
+from shipwall.model.errors import InputError
+
+_MAX_LENGTH = 512  # far beyond any real version; keeps hostile ones cheap
+_ALLOWED = re.compile(r"[A-Za-z0-9.+~:-]*\Z")
+_RUN = re.compile(r"([^0-9]*)([0-9]*)")
+
+
+class DebVersion(NamedTuple):
+    """`epoch:upstream-revision`. A missing epoch is 0, a missing revision is empty (and equal to `0`)."""
+
+    epoch: int
+    upstream: str
+    revision: str
+
+
+def parse_version(text: str) -> DebVersion:
+    """The version that `text` is. Raises InputError: bad epoch, empty upstream part, other characters than policy allows."""
+    thing = f"Debian version {text[:80]!r}"
+    if len(text) > _MAX_LENGTH:
+        raise InputError(thing, "is longer than 512 characters")
+    if not _ALLOWED.match(text):
+        raise InputError(thing, "has characters other than A-Z a-z 0-9 . + ~ : -")
+    head, colon, rest = text.partition(":")
+    if not colon:
+        head, rest = "0", text
+    if not head.isdigit() or len(head) > 10 or int(head) > 0x7FFFFFFF:
+        raise InputError(thing, "its epoch is not a number below 2^31")
+    upstream, dash, revision = rest.rpartition("-")
+    if not dash:
+        upstream, revision = rest, ""
+    if not upstream:
+        raise InputError(thing, "has no upstream part")
+    return DebVersion(int(head), upstream, revision)
+
+
+def compare_versions(left: str, right: str) -> int:
+    """-1, 0 or 1 as `left` is older than, the same as or newer than `right`. Raises InputError when one is not a version."""
+    a, b = parse_version(left), parse_version(right)
+    if a.epoch != b.epoch:
+        return -1 if a.epoch < b.epoch else 1
+    return _compare_part(a.upstream, b.upstream) or _compare_part(a.revision, b.revision)
+
+
+version_order = functools.cmp_to_key(compare_versions)
+"""A key for `sorted` and `max` over version texts."""
+
+
+def _rank(text: str, index: int) -> int:
+    """dpkg's `order`: `~` before the end, the end before letters, letters before everything else."""
+    if index >= len(text):
+        return 0
+    character = text[index]
+    if character == "~":
+        return -1
+    return ord(character) if character.isascii() and character.isalpha() else ord(character) + 256
+
+
+def _compare_part(left: str, right: str) -> int:
+    at_left = at_right = 0
+    while at_left < len(left) or at_right < len(right):
+        run_left, run_right = _RUN.match(left, at_left), _RUN.match(right, at_right)
+        assert run_left is not None
+        assert run_right is not None  # the pattern matches the empty string
+        words_left, words_right = run_left.group(1), run_right.group(1)
+        for index in range(max(len(words_left), len(words_right))):
+            difference = _rank(words_left, index) - _rank(words_right, index)
+            if difference:
+                return -1 if difference < 0 else 1
+        # Numbers as text without leading zeros: longer is larger, and no limit on digits is needed.
+        number_left, number_right = run_left.group(2).lstrip("0"), run_right.group(2).lstrip("0")
+        if (len(number_left), number_left) != (len(number_right), number_right):
+            return -1 if (len(number_left), number_left) < (len(number_right), number_right) else 1
+        at_left, at_right = run_left.end(), run_right.end()
+    return 0

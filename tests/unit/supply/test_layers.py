@@ -1,0 +1,179 @@
+"""The merged view: what a container over these layers would see."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import tarfile
+import zlib
+
+import pytest
+import zstandard
+from tests.images import make_tar
+
+from shipwall.model.errors import InputError
+from shipwall.supply import layers as layers_module
+from shipwall.supply.layers import View
+from shipwall.supply.streams import LayerStream, inflate
+
+
+def view_of(*layers: bytes, globs: tuple[str, ...] = ("etc/*", "usr/lib/*", "var/lib/x")) -> View:
+    view = View(globs)
+    for number, layer in enumerate(layers):
+        view.add_layer(io.BytesIO(layer), f"layer{number}", f"layer {number}")
+    return view
+
+
+def special(path: str, kind: bytes, link: str = "", device: tuple[int, int] = (0, 0), **pax: str) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(path)
+    info.type, info.linkname, info.pax_headers = kind, link, pax
+    info.devmajor, info.devminor = device
+    return info
+
+
+def content(view: View, path: str) -> bytes | None:
+    file = view.read(path)
+    return file.data if file else None
+
+
+def test_the_upper_file_wins_and_names_its_layer() -> None:
+    view = view_of(make_tar({"etc/a": b"1", "etc/b": b"1"}), make_tar({"etc/a": b"2"}))
+    file = view.read("etc/a")
+    assert file is not None
+    assert (file.data, file.layer) == (b"2", "layer1")
+    assert content(view, "etc/b") == b"1"
+
+
+def test_whiteout_removes_file_and_folder_below_only() -> None:
+    lower = make_tar({"etc/a": b"1", "var/lib/x": b"1", "etc/keep": b"1"})
+    view = view_of(lower, make_tar({"etc/.wh.a": b"", "var/.wh.lib": b"", "var/lib/x": b"2"}))
+    assert content(view, "etc/a") is None
+    assert content(view, "var/lib/x") == b"2"
+    assert content(view, "etc/keep") == b"1"
+
+
+def test_opaque_hides_what_is_below_but_not_its_own_layer_in_any_order() -> None:
+    lower = make_tar({"etc/a": b"1", "etc/sub/b": b"1", "usr/lib/c": b"1"})
+    view = view_of(lower, make_tar({"etc/new": b"2", "etc/.wh..wh..opq": b""}))
+    assert (content(view, "etc/a"), content(view, "etc/new"), content(view, "usr/lib/c")) == (None, b"2", b"1")
+    assert "etc/sub" not in view.folders
+
+
+@pytest.mark.parametrize(
+    "over",
+    [
+        special("etc/a", tarfile.CHRTYPE),
+        special("etc", tarfile.DIRTYPE, **{"SCHILY.xattr.trusted.overlay.opaque": "y"}),
+        special("etc", tarfile.REGTYPE),
+        special("etc", tarfile.SYMTYPE, "elsewhere"),
+        special("etc/a", tarfile.DIRTYPE),
+        special("etc/a", tarfile.FIFOTYPE),
+    ],
+    ids=["overlay whiteout", "overlay opaque", "file over folder", "link over folder", "folder over file", "fifo over file"],
+)
+def test_what_hides_a_lower_file(over: tarfile.TarInfo) -> None:
+    assert content(view_of(make_tar({"etc/a": b"1"}), make_tar({}, [over])), "etc/a") is None
+
+
+def test_an_ordinary_device_and_the_bookkeeping_of_aufs_hide_nothing() -> None:
+    upper = make_tar({"etc/.wh..wh.plnk": b""}, [special("dev/null", tarfile.CHRTYPE, device=(1, 3))])
+    assert content(view_of(make_tar({"etc/a": b"1"}), upper), "etc/a") == b"1"
+
+
+def test_links_of_the_same_layer_are_followed_while_unpacking_those_below_are_not() -> None:
+    same = view_of(make_tar({"lib": "usr/lib", "lib/a": b"1"}), globs=("lib/a", "usr/lib/a"))
+    assert "usr/lib" in same.folders
+    assert "lib" in same.links
+    below = view_of(make_tar({"usr/lib/a": b"1", "lib": "usr/lib"}), make_tar({"lib/a": b"2"}), globs=("lib/a", "usr/lib/a"))
+    assert "lib" not in below.links  # the new folder hides the link
+    assert content(below, "lib/a") == b"2"
+    assert content(below, "usr/lib/a") == b"1"
+
+
+def test_reading_follows_links_but_never_out_of_the_root() -> None:
+    view = view_of(make_tar({"usr/lib/os": b"1", "etc/os": "../../../usr/lib/os", "etc/abs": "/usr/lib/os", "etc/loop": "loop"}))
+    assert content(view, "etc/os") == content(view, "etc/abs") == b"1"
+    assert content(view, "etc/loop") is None
+
+
+def test_hard_links_to_kept_files_are_files_and_others_are_told() -> None:
+    layer = make_tar(
+        {"etc/a": b"1"}, [special("etc/b", tarfile.LNKTYPE, "etc/a"), special("etc/c", tarfile.LNKTYPE, "root/unseen")]
+    )
+    view = view_of(layer)
+    assert content(view, "etc/b") == b"1"
+    assert [(one.what, "hard link" in one.reason) for one in view.skipped] == [("/etc/c", True)]
+
+
+def test_escapes_overlong_paths_and_odd_kinds_are_told() -> None:
+    view = view_of(make_tar({"../evil": b"", "p/" * 2100 + "x": b""}, [special("etc/f", tarfile.FIFOTYPE)]))
+    assert [one.reason.split()[:3] for one in view.skipped] == [
+        ["its", "path", "leads"],
+        ["its", "path", "or"],
+        ["is", "of", "kind"],
+    ]
+
+
+def test_large_files_are_told_and_hide_the_lower_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layers_module, "_MAX_FILE_BYTES", 10)
+    view = view_of(make_tar({"etc/a": b"1"}), make_tar({"etc/a": b"x" * 11}))
+    assert content(view, "etc/a") is None
+    assert "11 bytes" in view.skipped[0].reason
+
+
+def test_skipped_entries_are_counted_beyond_a_thousand() -> None:
+    view = view_of(make_tar({f"../{number}": b"" for number in range(1005)}))
+    assert len(view.skipped) == 1001
+    assert view.skipped[-1].what == "5 more entries"
+
+
+@pytest.mark.parametrize("limit", ["_MAX_PATHS", "_MAX_REPLACED_FOLDERS"])
+def test_bounds(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    monkeypatch.setattr(layers_module, limit, 3)
+    extra = []
+    for number in range(6):
+        extra += [special(f"f{number}", tarfile.DIRTYPE), special(f"f{number}", tarfile.REGTYPE)]
+    extra += [special(f"g{number}", tarfile.DIRTYPE) for number in range(6)]
+    with pytest.raises(InputError, match="more than 3"):
+        view_of(make_tar({}, extra))
+
+
+def two_members(data: bytes) -> bytes:
+    return gzip.compress(data[:700]) + gzip.compress(data[700:])
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, two_members, zstandard.ZstdCompressor().compress, bytes])
+def test_digests_of_stored_and_plain_bytes(pack: object) -> None:
+    plain = make_tar({"a": b"x" * 5000})
+    stored = pack(plain)  # type: ignore[operator]
+    digests = LayerStream(io.BytesIO(stored), "layer").finish()
+    assert digests.blob == "sha256:" + hashlib.sha256(stored).hexdigest()
+    assert digests.diff_id == "sha256:" + hashlib.sha256(plain).hexdigest()
+    assert (digests.blob_bytes, digests.diff_bytes) == (len(stored), len(plain))
+
+
+def test_a_bomb_ends_at_its_limit() -> None:
+    with pytest.raises(InputError, match="unfolds"):
+        LayerStream(io.BytesIO(gzip.compress(bytes(4 << 20))), "layer", limit_bytes=1 << 20).finish()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        gzip.compress(b"x" * 999)[:-9],
+        gzip.compress(b"x") + b"garbage",
+        b"BZh91AY",
+        b"\xfd7zXZ\x00rest",
+        b"\x28\xb5\x2f\xfdrubbish",
+    ],
+    ids=["cut", "garbage after", "bzip2", "xz", "zstd damage"],
+)
+def test_compressions_that_are_refused(data: bytes) -> None:
+    with pytest.raises(InputError):
+        LayerStream(io.BytesIO(data), "layer").finish()
+
+
+def test_small_input_that_unfolds_a_lot_is_given_in_bounded_pieces() -> None:
+    stream = inflate(io.BytesIO(zlib.compress(bytes(1 << 20), wbits=31)), "layer")
+    assert 0 < len(stream.read(1000)) <= 1000
