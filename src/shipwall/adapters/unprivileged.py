@@ -67,6 +67,7 @@ def _python_paths() -> list[Path]:
 def _main(uid: str, needs: str, argv: list[str]) -> None:
     open_way([Path(text) for text in needs.split(os.pathsep) if text])
     identity = ["--reuid", uid, "--regid", uid, "--clear-groups", "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all"]
+    identity += ["--pdeathsig", "KILL"]  # a change of identity clears what the supervisor had set
     os.chdir("/")
     os.execvp("setpriv", ["setpriv", *identity, "--", *argv])  # noqa: S606  # replaces this process; no shell
 

@@ -1,0 +1,97 @@
+"""Clean-up: everything the journal says is standing is taken away, newest first; asking again is no error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from shipwall.adapters.instance import Instance
+from shipwall.adapters.journal import Entry, Journal
+from shipwall.model.errors import ShipwallError
+
+Undo = Callable[[Instance, Entry], list[str]]
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True):
+    """One act taken away: `what` says how, line by line (empty when nothing was left of it)."""
+
+    key: str
+    act: str
+    what: tuple[str, ...]
+
+
+class Left(msgspec.Struct, frozen=True, kw_only=True):
+    """One act still standing, and why."""
+
+    key: str
+    act: str
+    why: str
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What a clean-up did and could not do."""
+
+    done: tuple[Done, ...]
+    left: tuple[Left, ...]
+
+
+def clean_up(instance: Instance, *, keep_data: bool = False) -> Report:
+    """Take away what the journal of `instance` says is standing. One failure does not keep the rest from being taken away.
+
+    `keep_data`: images, containers and registry content of a private engine stay on disk.
+    """
+    journal = Journal(instance.state / "journal.jsonl")
+    done: list[Done] = []
+    left: list[Left] = []
+    for entry in journal.standing():
+        if keep_data and entry.act in KEPT:
+            continue
+        undo = UNDO.get(entry.act)
+        if undo is None:
+            left.append(Left(key=entry.key, act=entry.act, why="this version does not know how to undo it"))
+            continue
+        try:
+            what = undo(instance, entry)
+            journal.undo(entry.key, entry.act)
+        except (ShipwallError, OSError) as error:
+            left.append(Left(key=entry.key, act=entry.act, why=str(error)))
+        else:
+            done.append(Done(key=entry.key, act=entry.act, what=tuple(what)))
+    return Report(done=tuple(done), left=tuple(left))
+
+
+def _undo_private_engine(instance: Instance, entry: Entry) -> list[str]:
+    from shipwall.adapters.private_engine import PrivateEngine
+
+    return PrivateEngine(instance).take_away(only=entry.key)
+
+
+def _undo_private_engine_data(instance: Instance, entry: Entry) -> list[str]:
+    from shipwall.adapters.private_engine import PrivateEngine
+
+    return PrivateEngine(instance).remove_data(only=entry.key)
+
+
+def _undo_serving(_instance: Instance, entry: Entry) -> list[str]:
+    from shipwall.adapters.supervise import ProcessRecord, stop_process
+
+    return [f"ended supervisor {entry.key}"] if stop_process(ProcessRecord(**entry.facts["supervisor"]), 15) else []
+
+
+def _undo_enrolment(instance: Instance, entry: Entry) -> list[str]:
+    from shipwall.journeys.enrol import undo_enrolment
+
+    return undo_enrolment(instance, entry)
+
+
+# THE table: act of a journal entry → how its traces are taken away. An undo must be right for an act that was only half done and for
+# one whose traces are gone already; it returns lines saying what it did, raises ShipwallError or OSError when something stays, and does
+# not write the journal. Newest acts are undone first.
+UNDO: dict[str, Undo] = {
+    "start-private-engine": _undo_private_engine,
+    "keep-private-engine-data": _undo_private_engine_data,
+    "serve": _undo_serving,
+    "enrol-engine": _undo_enrolment,
+}
+KEPT = frozenset({"keep-private-engine-data"})
