@@ -1,0 +1,258 @@
+/* Maps, watched cgroups, the per-CPU scratch in which a record is built, and its way into the ring. */
+#ifndef SHIPWALL_EMIT_H
+#define SHIPWALL_EMIT_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+#include "kernel_types.h"
+#include "shipwall_abi.h"
+
+#define EPERM 1
+#define E2BIG 7
+
+union shipwall_abi *shipwall_abi_kept __attribute__((used));
+
+struct scratch {
+	__u8 record[SHIPWALL_TAIL_MAX + SHIPWALL_STRING_MAX];
+	__u8 path[SHIPWALL_STRING_MAX + 256];
+	struct shipwall_prefix prefix;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 8 * 1024 * 1024);
+} ring SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct scratch);
+} scratches SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct shipwall_settings);
+} settings SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, SHIPWALL_WATCH_SLOTS);
+	__type(key, __u32);
+	__type(value, struct shipwall_watch);
+} watches SEC(".maps");
+
+/* Cgroups whose slot in `watches` belongs to another. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u64);
+	__type(value, struct shipwall_watch);
+} crowded SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1024);
+	__type(key, struct shipwall_prefix);
+	__type(value, __u8);
+} prefixes SEC(".maps");
+
+/* Mount namespaces (of engines and of this host) in which nothing is killed: a container's first process starts there. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 256);
+	__type(key, __u32);
+	__type(value, __u8);
+} left_namespaces SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 256);
+	__type(key, __u32);
+	__type(value, __u64);
+} failures SEC(".maps");
+
+/* A helper of `program` failed: counted, never silent. */
+static __always_inline void failed(__u32 program, __u32 helper)
+{
+	__u32 index = program * SHIPWALL_HELPER_COUNT + helper;
+	__u64 *count = bpf_map_lookup_elem(&failures, &index);
+
+	if (count)
+		__sync_fetch_and_add(count, 1);
+}
+
+static __always_inline struct scratch *get_scratch(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&scratches, &zero);
+}
+
+static __always_inline __u64 cgroup_of(struct task_struct *task)
+{
+	return task->cgroups->dfl_cgrp->kn->id;
+}
+
+/* The watched cgroup `id`, or none. For an unwatched one this is an index, a load and a comparison. */
+static __always_inline struct shipwall_watch *find_watch(__u64 id)
+{
+	__u32 index = id & (SHIPWALL_WATCH_SLOTS - 1);
+	struct shipwall_watch *watch = bpf_map_lookup_elem(&watches, &index);
+
+	if (!watch || watch->cgroup_id == id)
+		return watch;
+	if (!watch->collided)
+		return 0;
+	return bpf_map_lookup_elem(&crowded, &id);
+}
+
+/* The watch of `id`, made if need be with no flags. */
+static __always_inline struct shipwall_watch *make_watch(__u64 id, __u32 program)
+{
+	__u32 index = id & (SHIPWALL_WATCH_SLOTS - 1);
+	struct shipwall_watch *watch = find_watch(id);
+	struct shipwall_watch fresh = {};
+
+	if (watch)
+		return watch;
+	watch = bpf_map_lookup_elem(&watches, &index);
+	if (!watch)
+		return 0;
+	if (__sync_val_compare_and_swap(&watch->cgroup_id, 0, id) == 0) {
+		watch->slot = index;
+		return watch;
+	}
+	fresh.cgroup_id = id;
+	fresh.slot = SHIPWALL_NO_SLOT;
+	if (bpf_map_update_elem(&crowded, &id, &fresh, BPF_NOEXIST)) {
+		failed(program, SHIPWALL_HELPER_MAP_UPDATE);
+		return 0;
+	}
+	watch->collided = 1;
+	return bpf_map_lookup_elem(&crowded, &id);
+}
+
+static __always_inline struct shipwall_watch *producing(__u64 id)
+{
+	struct shipwall_watch *watch = find_watch(id);
+
+	return watch && (watch->flags & SHIPWALL_WATCH_EVENTS) ? watch : 0;
+}
+
+static __always_inline __u32 ns_pid_of(struct task_struct *task, __u32 program)
+{
+	struct pid *pid = task->signal->pids[1]; /* PIDTYPE_TGID */
+	__u32 level, number = 0;
+
+	if (!pid)
+		return 0;
+	level = pid->level;
+	if (bpf_probe_read_kernel(&number, sizeof(number),
+				  (void *)pid + bpf_core_field_offset(struct pid, numbers) + level * bpf_core_type_size(struct upid)))
+		failed(program, SHIPWALL_HELPER_READ_KERNEL);
+	return number;
+}
+
+/* Starts a record in the scratch: the header of `task`, the fixed part of `size` bytes zeroed. */
+static __always_inline void *begin(struct scratch *scratch, struct task_struct *task, __u64 cgroup_id, __u32 program, __u16 kind,
+				   __u16 call, __s64 ret, __u32 size)
+{
+	struct shipwall_header *header = (void *)scratch->record;
+	void *fixed = scratch->record + sizeof(*header);
+
+	header->time_ns = bpf_ktime_get_boot_ns();
+	header->cgroup_id = cgroup_id;
+	header->ret = ret;
+	header->pid = task->tgid;
+	header->tid = task->pid;
+	header->ppid = task->real_parent->tgid;
+	header->ns_pid = ns_pid_of(task, program);
+	header->uid = task->cred->euid.val;
+	header->gid = task->cred->egid.val;
+	header->size = sizeof(*header) + size;
+	header->kind = kind;
+	header->call = call;
+	header->pad = 0;
+	if (bpf_probe_read_kernel(header->comm, sizeof(header->comm), &task->comm))
+		failed(program, SHIPWALL_HELPER_READ_KERNEL);
+	__builtin_memset(fixed, 0, size);
+	return fixed;
+}
+
+/* Where the next string goes. */
+static __always_inline __u8 *tail(struct scratch *scratch)
+{
+	__u64 at = ((struct shipwall_header *)scratch->record)->size;
+
+	/* Without this the compiler may prove the mask superfluous, and the verifier cannot follow its proof. */
+	asm volatile("%[at] &= %[mask]" : [at] "+r"(at) : [mask] "i"(SHIPWALL_TAIL_MAX - 1));
+	return &scratch->record[at];
+}
+
+static __always_inline void grow(struct scratch *scratch, __u32 by)
+{
+	((struct shipwall_header *)scratch->record)->size += by;
+}
+
+/* Appends the string at the user's address `from`; its length. */
+static __always_inline __u16 put_user_string(struct scratch *scratch, const void *from, __u32 program)
+{
+	long length;
+
+	if (!from)
+		return 0;
+	length = bpf_probe_read_user_str(tail(scratch), SHIPWALL_STRING_MAX, from);
+	if (length < 1) {
+		failed(program, SHIPWALL_HELPER_READ_USER);
+		return 0;
+	}
+	grow(scratch, length - 1);
+	return length - 1;
+}
+
+static __always_inline __u16 put_kernel_string(struct scratch *scratch, const void *from, __u32 program)
+{
+	long length = bpf_probe_read_kernel_str(tail(scratch), SHIPWALL_STRING_MAX, from);
+
+	if (length < 1) {
+		failed(program, SHIPWALL_HELPER_READ_KERNEL);
+		return 0;
+	}
+	grow(scratch, length - 1);
+	return length - 1;
+}
+
+/* Sends the record, or counts its loss: no ring space, or more unread bytes of this cgroup than its credit (so that one container
+ * cannot fill the ring of all). */
+static __always_inline int emit(struct scratch *scratch, struct shipwall_watch *watch)
+{
+	struct shipwall_header *header = (void *)scratch->record;
+	__u64 size = header->size;
+	__u32 zero = 0;
+	struct shipwall_settings *setting = bpf_map_lookup_elem(&settings, &zero);
+
+	header->slot = watch->slot;
+	header->sequence = __sync_fetch_and_add(&watch->sequence, 1) + 1;
+	if (!setting || (watch->slot != SHIPWALL_NO_SLOT &&
+			 (__s64)(watch->produced_bytes - watch->consumed_bytes) > (__s64)setting->credit_bytes))
+		goto lost;
+	asm volatile("%[size] &= %[mask]" : [size] "+r"(size) : [mask] "i"(SHIPWALL_TAIL_MAX - 1));
+	if (bpf_ringbuf_output(&ring, scratch->record, size, 0))
+		goto lost;
+	__sync_fetch_and_add(&watch->produced_bytes, (size + 8 + 7) & ~7ULL);
+	return 0;
+lost:
+	__sync_fetch_and_add(&watch->lost[header->kind & (SHIPWALL_CLASSES - 1)], 1);
+	return 0;
+}
+
+#endif

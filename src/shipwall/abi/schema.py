@@ -1,0 +1,328 @@
+"""Every record, map value and constant that the kernel programs and Python share, written once.
+
+`generate.py` renders the C header `bpf/shipwall_abi.h` from this module, `layouts.py` compares both with the BTF of a compiled object.
+A record in the ring is `header`, then the fixed part named after its kind, then its strings back to back, whose lengths the fixed
+part gives in fields named `*_length`, in order. Fields are naturally aligned, holes are written as `pad*` fields.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+from shipwall.model.errors import InputError
+
+_WIDTHS = {"u8": 1, "u16": 2, "u32": 4, "s32": 4, "u64": 8, "s64": 8, "char": 1}
+_CODES = {"u8": "B", "u16": "H", "u32": "I", "s32": "i", "u64": "Q", "s64": "q"}
+
+
+class Field(NamedTuple):
+    """One member: `length` > 1 makes an array (a byte string for `char` and `u8`)."""
+
+    name: str
+    type: str
+    length: int = 1
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the whole member."""
+        return _WIDTHS[self.type] * self.length
+
+
+class Record:
+    """A struct without holes: its members with their offsets, and the Python layout of the same bytes."""
+
+    def __init__(self, name: str, meaning: str, *fields: Field) -> None:
+        self.name = name
+        self.meaning = meaning
+        self.fields = fields
+        self.offsets: dict[str, int] = {}
+        at = 0
+        for field in fields:
+            if at % _WIDTHS[field.type]:
+                raise InputError(f"record {name}", f"member {field.name} is not aligned", "add a pad member before it")
+            self.offsets[field.name] = at
+            at += field.size_bytes
+        if fields and at % max(_WIDTHS[field.type] for field in fields):
+            raise InputError(f"record {name}", "ends in a hole", "add a pad member at its end")
+        self.size_bytes = at
+        codes = []
+        for field in fields:
+            if field.name.startswith("pad"):
+                codes.append(f"{field.size_bytes}x")
+            elif field.type in {"char", "u8"} and field.length > 1:
+                codes.append(f"{field.length}s")
+            else:
+                codes.append(_CODES[field.type] * field.length)
+        self.layout = struct.Struct("<" + "".join(codes))
+
+
+class Call(NamedTuple):
+    """A system call the sensor reads: its x86-64 number (asm/unistd_64.h) and the family whose program handles it."""
+
+    name: str
+    number: int
+    family: str
+
+
+KINDS = ("fork", "exit", "exec", "open", "connect", "privilege", "module", "namespace", "mount", "duplicate", "cgroup", "compat")
+"""Kinds of record, numbered from 1, and the classes in which losses are counted. `compat` (a 32-bit or x32 call) is only counted."""
+
+ORIGINS = ("unknown", "image", "upper", "tmpfs", "memfd", "mount", "deleted")
+"""Where the bytes of an executed file came from, numbered from 0; see `model.event.Exec`."""
+
+FAMILIES = ("open", "connect", "privilege", "module", "namespace", "mount", "duplicate", "exec")
+"""Slots of the tail-call table, numbered from 1 (0 in the table of calls: not wanted)."""
+
+CALLS = (
+    Call("open", 2, "open"),
+    Call("creat", 85, "open"),
+    Call("openat", 257, "open"),
+    Call("openat2", 437, "open"),
+    Call("open_by_handle_at", 304, "open"),
+    Call("connect", 42, "connect"),
+    Call("setuid", 105, "privilege"),
+    Call("setgid", 106, "privilege"),
+    Call("setreuid", 113, "privilege"),
+    Call("setregid", 114, "privilege"),
+    Call("setgroups", 116, "privilege"),
+    Call("setresuid", 117, "privilege"),
+    Call("setresgid", 119, "privilege"),
+    Call("setfsuid", 122, "privilege"),
+    Call("setfsgid", 123, "privilege"),
+    Call("capset", 126, "privilege"),
+    Call("init_module", 175, "module"),
+    Call("finit_module", 313, "module"),
+    Call("delete_module", 176, "module"),
+    Call("bpf", 321, "module"),
+    Call("unshare", 272, "namespace"),
+    Call("setns", 308, "namespace"),
+    Call("clone", 56, "namespace"),
+    Call("clone3", 435, "namespace"),
+    Call("mount", 165, "mount"),
+    Call("umount2", 166, "mount"),
+    Call("move_mount", 429, "mount"),
+    Call("open_tree", 428, "mount"),
+    Call("fsopen", 430, "mount"),
+    Call("pivot_root", 155, "mount"),
+    Call("chroot", 161, "mount"),
+    Call("dup", 32, "duplicate"),
+    Call("dup2", 33, "duplicate"),
+    Call("dup3", 292, "duplicate"),
+    Call("fcntl", 72, "duplicate"),
+    Call("execve", 59, "exec"),
+    Call("execveat", 322, "exec"),
+)
+
+PROGRAMS = (
+    "dispatch",
+    "open",
+    "connect",
+    "privilege",
+    "module",
+    "namespace",
+    "mount",
+    "duplicate",
+    "exec_refused",
+    "exec",
+    "fork",
+    "exit",
+    "cgroup",
+)
+HELPERS = ("read_user", "read_kernel", "map_update", "send_signal", "tail_call", "scratch")
+"""Programs and helpers whose failures are counted one by one; both numbered from 0."""
+
+CONSTANTS = {
+    "CALLS_MAX": 512,
+    "WATCH_SLOTS": 4096,  # direct-mapped by the low bits of the cgroup id: a power of two
+    "NO_SLOT": 0xFFFFFFFF,
+    "CLASSES": 16,
+    "STRING_MAX": 4096,  # bytes of one string, its terminator included: Linux's PATH_MAX
+    "TAIL_MAX": 16384,  # bytes of fixed part and strings: a power of two, and room for header, three strings and more
+    "PREFIX_MAX": 128,
+    "ARGUMENTS_MAX": 64,  # of a refused exec
+    "COMPONENTS_MAX": 512,  # of a walked path
+    # flags of a watched cgroup
+    "WATCH_EVENTS": 1,
+    "WATCH_CHILDREN": 2,
+    "WATCH_KILL_DRIFT": 4,
+    "WATCH_GONE": 8,
+    # operations of the control program
+    "CONTROL_SET": 1,
+    "CONTROL_FORGET": 2,
+    # bits of an exec record
+    "EXEC_WRITABLE": 1,
+    "EXEC_KILLED": 2,
+    "EXEC_TRUNCATED": 4,
+    "EXEC_RESOLVED": 8,
+    # act of a cgroup record
+    "CGROUP_MADE": 1,
+    "CGROUP_REMOVED": 2,
+}
+
+HEADER = Record(
+    "header",
+    "What every record starts with. time_ns: CLOCK_BOOTTIME. sequence counts per cgroup: a hole in it is a loss.",
+    Field("time_ns", "u64"),
+    Field("cgroup_id", "u64"),
+    Field("sequence", "u64"),
+    Field("ret", "s64"),
+    Field("pid", "u32"),
+    Field("tid", "u32"),
+    Field("ppid", "u32"),
+    Field("ns_pid", "u32"),
+    Field("uid", "u32"),
+    Field("gid", "u32"),
+    Field("size", "u32"),
+    Field("slot", "u32"),
+    Field("kind", "u16"),
+    Field("call", "u16"),
+    Field("pad", "u32"),
+    Field("comm", "char", 16),
+)
+
+RECORDS: dict[str, Record] = {
+    record.name: record
+    for record in (
+        Record("fork", "The child.", Field("child_pid", "u32"), Field("child_ns_pid", "u32")),
+        Record("exit", "Nothing but the header."),
+        Record(
+            "exec",
+            "Strings: path (EXEC_RESOLVED) or the folder a relative `asked` starts from, asked, arguments separated by NUL.",
+            Field("inode", "u64"),
+            Field("device", "u32"),
+            Field("old_uid", "u32"),
+            Field("path_length", "u16"),
+            Field("asked_length", "u16"),
+            Field("argv_length", "u16"),
+            Field("origin", "u8"),
+            Field("bits", "u8"),
+            Field("parent_comm", "char", 16),
+        ),
+        Record(
+            "open",
+            "Strings: path (resolved 1) or the folder a relative `asked` starts from (resolved 0), asked.",
+            Field("flags", "u64"),
+            Field("path_length", "u16"),
+            Field("asked_length", "u16"),
+            Field("resolved", "u8"),
+            Field("pad", "u8", 3),
+        ),
+        Record(
+            "connect",
+            "String: the path of a unix socket. port in host order, address in network order (IPv4 in the first 4 bytes).",
+            Field("fd", "s32"),
+            Field("family", "u16"),
+            Field("type", "u16"),
+            Field("protocol", "u16"),
+            Field("port", "u16"),
+            Field("path_length", "u16"),
+            Field("pad", "u16"),
+            Field("address", "u8", 16),
+        ),
+        Record(
+            "privilege",
+            "new ids as asked for (-1: not), the effective capabilities after the call.",
+            Field("cap_effective", "u64"),
+            Field("new_uid", "s32"),
+            Field("new_gid", "s32"),
+        ),
+        Record(
+            "module",
+            "String: name or path of the module. command: first argument of bpf.",
+            Field("command", "u32"),
+            Field("name_length", "u16"),
+            Field("pad", "u16"),
+        ),
+        Record("namespace", "The CLONE_NEW* flags.", Field("flags", "u64")),
+        Record(
+            "mount",
+            "Strings: source, target, file system type.",
+            Field("flags", "u64"),
+            Field("source_length", "u16"),
+            Field("target_length", "u16"),
+            Field("fstype_length", "u16"),
+            Field("pad", "u16"),
+        ),
+        Record(
+            "duplicate",
+            "The socket's peer, as in connect.",
+            Field("old_fd", "s32"),
+            Field("new_fd", "s32"),
+            Field("family", "u16"),
+            Field("port", "u16"),
+            Field("path_length", "u16"),
+            Field("pad", "u16"),
+            Field("address", "u8", 16),
+        ),
+        Record(
+            "cgroup",
+            "String: path below the cgroup mount. header.cgroup_id is the maker's.",
+            Field("made_id", "u64"),
+            Field("parent_id", "u64"),
+            Field("path_length", "u16"),
+            Field("act", "u8"),
+            Field("pad", "u8", 5),
+        ),
+    )
+}
+
+WATCH = Record(
+    "watch",
+    "A watched cgroup (value of `watches`, direct-mapped, and of `crowded`). root_device: its root file system, once known. "
+    "collided: another id wanted this slot and lives in `crowded`. produced and consumed bytes of the ring: the credit.",
+    Field("cgroup_id", "u64"),
+    Field("sequence", "u64"),
+    Field("produced_bytes", "u64"),
+    Field("consumed_bytes", "u64"),
+    Field("flags", "u32"),
+    Field("collided", "u32"),
+    Field("root_device", "u32"),
+    Field("slot", "u32"),
+    Field("lost", "u64", CONSTANTS["CLASSES"]),
+)
+
+SETTINGS = Record(
+    "settings",
+    "The only value of `settings`, written by Python and read by every program. families: which family handles each call, 0 none.",
+    Field("credit_bytes", "u64"),
+    Field("families", "u8", CONSTANTS["CALLS_MAX"]),
+)
+
+PREFIX = Record(
+    "prefix",
+    "Key of the map of wanted path prefixes.",
+    Field("bits", "u32"),
+    Field("path", "char", CONSTANTS["PREFIX_MAX"]),
+)
+
+
+def numbered(names: tuple[str, ...], start: int) -> dict[str, int]:
+    """`names` with their numbers."""
+    return {name: number for number, name in enumerate(names, start)}
+
+
+KIND_NUMBERS = numbered(KINDS, 1)
+ORIGIN_NUMBERS = numbered(ORIGINS, 0)
+FAMILY_NUMBERS = numbered(FAMILIES, 1)
+CALL_NAMES = {call.number: call.name for call in CALLS}
+
+
+def enumerators() -> dict[str, int]:
+    """Every shared constant under its C name."""
+    groups = {
+        "KIND": KIND_NUMBERS,
+        "ORIGIN": ORIGIN_NUMBERS,
+        "FAMILY": FAMILY_NUMBERS,
+        "CALL": {call.name: call.number for call in CALLS},
+        "PROGRAM": {**numbered(PROGRAMS, 0), "count": len(PROGRAMS)},
+        "HELPER": {**numbered(HELPERS, 0), "count": len(HELPERS)},
+    }
+    found = {f"SHIPWALL_{group}_{name.upper()}": value for group, members in groups.items() for name, value in members.items()}
+    return found | {f"SHIPWALL_{name}": value for name, value in CONSTANTS.items()}
+
+
+def structs() -> dict[str, Record]:
+    """Every shared struct under its C name."""
+    records = [HEADER, *RECORDS.values(), WATCH, SETTINGS, PREFIX]
+    return {f"shipwall_{record.name}": record for record in records if record.fields}

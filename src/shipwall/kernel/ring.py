@@ -1,0 +1,82 @@
+"""Reading a BPF ring buffer by walking its memory.
+
+Source: kernel/bpf/ringbuf.c. The consumer's page is writable, the producer's page and the data (mapped twice in a row, so a record
+never wraps) are not. A record is a word of length and flags, a word of page offset, then the bytes, rounded up to 8.
+On x86-64 plain loads do not pass each other, so no barrier is missing; another architecture would need libbpf's reader.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import select
+from collections.abc import Iterator
+
+from shipwall.kernel.bpf import Map
+from shipwall.model.errors import KernelError
+
+_BUSY = 1 << 31
+_DISCARDED = 1 << 30
+_HEADER_BYTES = 8
+
+
+class Ring:
+    """A reader of `ring`, a ring buffer map of `size_bytes` (a power of two of pages). Close it after use."""
+
+    def __init__(self, ring: Map, size_bytes: int) -> None:
+        self._mask = size_bytes - 1
+        try:
+            self._consumer = mmap.mmap(ring.fd, mmap.PAGESIZE)
+            self._producer = mmap.mmap(
+                ring.fd, mmap.PAGESIZE + 2 * size_bytes, prot=mmap.PROT_READ, flags=mmap.MAP_SHARED, offset=mmap.PAGESIZE
+            )
+        except OSError as error:
+            raise KernelError(f"ring {ring.name}", f"cannot be mapped: {error.strerror}", errno=error.errno or 0) from error
+        # A ctypes word is loaded and stored in one instruction; a memoryview copies byte by byte where it likes.
+        self._read_to = ctypes.c_uint64.from_buffer(self._consumer)
+        self._bytes = memoryview(self._producer)
+        self._words = self._bytes.cast("I")
+        self._longs = self._bytes.cast("Q")
+        self._epoll = select.epoll()
+        self._epoll.register(ring.fd, select.EPOLLIN)
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when records wait, for poll and select."""
+        return self._epoll.fileno()
+
+    def wait(self, timeout_ms: int) -> bool:
+        """Whether a record arrived within `timeout_ms`."""
+        return bool(self._epoll.poll(timeout_ms / 1000))
+
+    def records(self, limit: int) -> Iterator[bytes]:
+        """Copies of at most `limit` records that wait, oldest first; each one's room is given back before it is handed out."""
+        at = self._read_to.value
+        mask, words, view, base = self._mask, self._words, self._bytes, mmap.PAGESIZE
+        while at < self._longs[0]:
+            offset = base + (at & mask)
+            length = words[offset // 4]
+            if length & _BUSY:
+                return
+            size = length & ~_DISCARDED
+            data = b"" if length & _DISCARDED else bytes(view[offset + _HEADER_BYTES : offset + _HEADER_BYTES + size])
+            at += (size + _HEADER_BYTES + 7) & ~7
+            self._read_to.value = at
+            if data:
+                yield data
+                limit -= 1
+                if limit <= 0:
+                    return
+
+    def pending_bytes(self) -> int:
+        """Bytes written and not yet read."""
+        return int(self._longs[0]) - int(self._read_to.value)
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._epoll.close()
+        del self._read_to
+        self._longs.release()
+        self._words.release()
+        self._bytes.release()
+        self._producer.close()
+        self._consumer.close()

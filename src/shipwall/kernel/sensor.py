@@ -1,0 +1,407 @@
+"""The sensor: its programs in the kernel, which cgroups they watch, and the events that come back.
+
+One thread polls; the other methods may be called from any thread. Nothing outlives the process: links and maps are not pinned.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from shipwall.abi.btf import parse_object_btf
+from shipwall.abi.layouts import find_differences
+from shipwall.abi.schema import (
+    CALLS,
+    CONSTANTS,
+    FAMILY_NUMBERS,
+    HELPERS,
+    KINDS,
+    PREFIX,
+    PROGRAMS,
+    SETTINGS,
+    WATCH,
+)
+from shipwall.kernel.bpf import OBJECTS, BpfObject, RunStats, enable_stats, run_stats
+from shipwall.kernel.cgroups import checked_id, join, list_descendants, read_id, unified_mount
+from shipwall.kernel.ring import Ring
+from shipwall.model.errors import InputError, KernelError
+from shipwall.model.event import AnyEvent, Cgroup, Exec, Lost, Open
+from shipwall.runtime.decode import decode_record, parse_header
+
+EVENTS = CONSTANTS["WATCH_EVENTS"]
+CHILDREN = CONSTANTS["WATCH_CHILDREN"]
+KILL_DRIFT = CONSTANTS["WATCH_KILL_DRIFT"]
+_GONE = CONSTANTS["WATCH_GONE"]
+_SLOTS = CONSTANTS["WATCH_SLOTS"]
+_NO_SLOT = CONSTANTS["NO_SLOT"]
+_ATTACHED = ("on_cgroup_made", "on_cgroup_removed", "on_fork", "on_exit", "on_exec", "dispatch")
+_WATCH_WORDS = WATCH.size_bytes // 8
+_CONSUMED_WORD = WATCH.offsets["consumed_bytes"] // 8
+_FLAGS_WORD = WATCH.offsets["flags"] // 8
+_LOST_WORD = WATCH.offsets["lost"] // 8
+_SWEEP_NS = 1_000_000_000
+_BATCH = 10_000  # a flood must not keep the caller from its other work, nor losses from being told
+_CLASSES = dict(enumerate(KINDS, 1))
+
+
+class Counters(NamedTuple):
+    """Since start. `issued` is what the kernel programs made per cgroup still watched: delivered + lost + what still waits.
+
+    `lost` by class, `lost_by_cgroup` id → class → count (forgotten cgroups included). `helper_errors` `program/helper` → count.
+    `programs` name → RunStats, only while the cost is measured. `undecodable` records were delivered and not understood.
+    """
+
+    delivered: int
+    undecodable: int
+    lost: dict[str, int]
+    lost_by_cgroup: dict[int, dict[str, int]]
+    issued: dict[int, int]
+    helper_errors: dict[str, int]
+    programs: dict[str, RunStats]
+    pending_bytes: int
+
+
+class Sensor:
+    """The kernel part, running from `start` (or entering the context) to `close`.
+
+    `ring_bytes` is a power of two of at least a page; one cgroup may hold at most `credit_bytes` unread in it (default a quarter).
+    Raises KernelError (errno, program, verifier log), UnsupportedError.
+    """
+
+    def __init__(
+        self, *, ring_bytes: int = 8 * 1024 * 1024, credit_bytes: int | None = None, object_path: Path = OBJECTS / "sensor.bpf.o"
+    ) -> None:
+        if ring_bytes < 4096 or ring_bytes & (ring_bytes - 1):
+            raise InputError(f"ring of {ring_bytes} bytes", "is not a power of two of at least 4096")
+        self.ring_bytes = ring_bytes
+        self._credit_bytes = credit_bytes if credit_bytes is not None else ring_bytes // 4
+        self._path = object_path
+        self._object: BpfObject | None = None
+        self._lock = threading.Lock()
+        self._stats_fd: int | None = None
+        self._delivered = 0
+        self._undecodable = 0
+        self._seq = 0
+        self._swept_ns = 0
+        self._wall_offset_ns = 0
+        self._reported: dict[int, list[int]] = {}
+        self._lost: dict[int, dict[str, int]] = {}
+        self._prefixes: set[str] = set()
+
+    # --- life ---
+
+    def start(self) -> None:
+        """Check the layouts, load, attach. On failure nothing stays loaded."""
+        try:
+            differences = find_differences(parse_object_btf(self._path.read_bytes()))
+        except FileNotFoundError as error:
+            raise KernelError(f"BPF object {self._path.name}", "is missing", "build it: make bpf") from error
+        if differences:
+            raise KernelError(
+                f"BPF object {self._path.name}", f"was built for another Shipwall: {differences[0]}", "build it anew: make bpf"
+            )
+        loaded = BpfObject(self._path, {"ring": self.ring_bytes})
+        stack = contextlib.ExitStack()
+        with stack:
+            stack.callback(loaded.close)
+            settings_map = loaded.map("settings").mapped(SETTINGS.size_bytes)
+            watches_map = loaded.map("watches").mapped(WATCH.size_bytes * _SLOTS)
+            self._settings = memoryview(settings_map)
+            self._watches = memoryview(watches_map).cast("Q")
+            self._ring = Ring(loaded.map("ring"), self.ring_bytes)
+            self._maps = [settings_map, watches_map]
+            self._object = loaded
+            stack.callback(self._release)
+            SETTINGS.layout.pack_into(self._settings, 0, self._credit_bytes, bytes(CONSTANTS["CALLS_MAX"]))
+            self.set_calls(call.name for call in CALLS)
+            self._synchronise_clock()
+            for process in ("self", "1"):
+                with contextlib.suppress(OSError):  # /proc may hide the first process
+                    self.leave_mount_namespace(Path(f"/proc/{process}/ns/mnt").stat().st_ino)
+            for name in _ATTACHED:
+                loaded.attach(name)
+            stack.pop_all()
+
+    def close(self) -> None:
+        """Detach and unload. May be called twice."""
+        self.measure_cost(on=False)
+        loaded, self._object = self._object, None
+        if loaded is not None:
+            loaded.detach()
+            self._release()
+            loaded.close()
+
+    def _release(self) -> None:
+        self._object = None
+        self._ring.close()
+        self._settings.release()
+        self._watches.release()
+        for mapped in self._maps:
+            mapped.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def _loaded(self) -> BpfObject:
+        if self._object is None:
+            raise KernelError("sensor", "is not running", "start it first")
+        return self._object
+
+    # --- what is watched ---
+
+    def watch_parent(self, cgroup: int | Path, flags: int = EVENTS | CHILDREN) -> int:
+        """Watch `cgroup` (id, or folder under the v2 mount), everything below it now, and whatever is made below it. Its id.
+
+        The parent comes first: what is made while the others are listed is added by the kernel.
+        """
+        if isinstance(cgroup, int):
+            self.set_flags(cgroup, flags)
+            return cgroup
+        cgroup_id = read_id(cgroup)
+        for folder in list_descendants(cgroup):
+            with contextlib.suppress(KernelError):  # gone meanwhile
+                self.set_flags(read_id(folder), flags)
+        self.set_flags(cgroup_id, flags)
+        return cgroup_id
+
+    def set_flags(self, cgroup_id: int, flags: int) -> None:
+        """Set the flags of one cgroup (EVENTS, CHILDREN, KILL_DRIFT), watching it if it was not. Takes effect at once."""
+        if not self._control(CONSTANTS["CONTROL_SET"], checked_id(cgroup_id), flags):
+            raise KernelError(f"cgroup {cgroup_id}", "no place is left in the table of watched cgroups", "stop some containers")
+
+    def unwatch(self, cgroup_id: int) -> None:
+        """Produce nothing more for this cgroup; what waits is still delivered, its counters stay until the next sweep."""
+        if self._control(CONSTANTS["CONTROL_SET"], checked_id(cgroup_id), _GONE):
+            self._swept_ns = 0
+
+    def _control(self, operation: int, cgroup_id: int, flags: int) -> int:
+        with self._lock:
+            return self._loaded.run_raw("control", operation, cgroup_id, flags)
+
+    def leave_mount_namespace(self, inum: int) -> None:
+        """Kill nothing that starts in this mount namespace (inode of /proc/PID/ns/mnt): an engine starts containers from there."""
+        self._loaded.map("left_namespaces").update(inum.to_bytes(4, "little"), b"\1")
+
+    def set_open_prefixes(self, prefixes: Iterable[str]) -> None:
+        """Report successful read-only opens of paths that start with one of these (`/` for all). Replaces the former set.
+
+        A prefix is a string, not a folder: `/etc/shadow` covers `/etc/shadow-`. Those longer than the key are cut, so cover more.
+        """
+        wanted = {prefix for prefix in prefixes if prefix}
+        table = self._loaded.map("prefixes")
+        for prefix in wanted - self._prefixes:
+            table.update(_prefix_key(prefix), b"\1")
+        kept = {_prefix_key(prefix) for prefix in wanted}
+        for prefix in self._prefixes - wanted:
+            if (key := _prefix_key(prefix)) not in kept:
+                table.delete(key)
+        self._prefixes = wanted
+
+    def set_calls(self, names: Iterable[str]) -> None:
+        """Read exactly these system calls (names of `abi.schema.CALLS`) from now on. Raises InputError on another name."""
+        wanted = set(names)
+        if unknown := wanted - {call.name for call in CALLS}:
+            raise InputError(f"system call {min(unknown)}", "is not among those the sensor can read")
+        start = SETTINGS.offsets["families"]
+        for call in CALLS:
+            self._settings[start + call.number] = FAMILY_NUMBERS[call.family] if call.name in wanted else 0
+
+    # --- what comes back ---
+
+    def fileno(self) -> int:
+        """Readable when records wait: for a select loop that also has other things to do."""
+        self._loaded  # noqa: B018  raises when not running
+        return self._ring.fileno()
+
+    def poll(self, timeout_ms: int, on_event: Callable[[AnyEvent], None]) -> int:
+        """Hand every waiting event to `on_event`, oldest first; wait up to `timeout_ms` when none waits. How many were handed over.
+
+        Losses found since the last sweep (at least each second) are handed over as `Lost`. An exception of `on_event` passes through;
+        the event it was given counts as delivered, later ones wait.
+        """
+        self._loaded  # noqa: B018  raises when not running
+        count = self._drain(on_event)
+        if not count and self._ring.wait(timeout_ms):
+            count = self._drain(on_event)
+        if time.monotonic_ns() - self._swept_ns > _SWEEP_NS:
+            count += self._sweep(on_event)
+        return count
+
+    def _drain(self, on_event: Callable[[AnyEvent], None]) -> int:
+        count = 0
+        for data in self._ring.records(_BATCH):
+            self._delivered += 1
+            try:
+                header = parse_header(data)
+                if header.slot < _SLOTS:
+                    self._watches[header.slot * _WATCH_WORDS + _CONSUMED_WORD] += (len(data) + 15) & ~7
+                self._seq += 1
+                event = decode_record(data, seq=self._seq, wall_offset_ns=self._wall_offset_ns, header=header)
+            except InputError:
+                self._undecodable += 1
+                continue
+            on_event(event)
+            count += 1
+        return count
+
+    def _synchronise_clock(self) -> None:
+        self._wall_offset_ns = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+    def _watched(self) -> list[tuple[int, int, int, list[int]]]:
+        """(cgroup id, sequence, flags, losses by class number) of every watched cgroup."""
+        words = self._watches
+        found = []
+        for slot, cgroup_id in enumerate(words[::_WATCH_WORDS].tolist()):
+            if cgroup_id:
+                start = slot * _WATCH_WORDS
+                lost = words[start + _LOST_WORD : start + _LOST_WORD + CONSTANTS["CLASSES"]].tolist()
+                found.append((cgroup_id, words[start + 1], words[start + _FLAGS_WORD] & 0xFFFFFFFF, lost))
+        crowded = self._loaded.map("crowded")
+        for key in crowded.keys(8):
+            value = crowded.lookup(key, WATCH.size_bytes)
+            if value is not None:
+                cgroup_id, sequence, _, _, flags, _, _, _, *lost = WATCH.layout.unpack(value)
+                found.append((cgroup_id, sequence, flags, lost))
+        return found
+
+    def _sweep(self, on_event: Callable[[AnyEvent], None]) -> int:
+        """Report losses; forget cgroups that are gone once everything of theirs has been read."""
+        self._swept_ns = time.monotonic_ns()
+        self._synchronise_clock()
+        drained = self._ring.pending_bytes() == 0
+        count = 0
+        for cgroup_id, _, flags, lost in self._watched():
+            before = self._reported.get(cgroup_id, [0] * CONSTANTS["CLASSES"])
+            if lost != before:
+                for number, (now, then) in enumerate(zip(lost, before, strict=True)):
+                    if now > then:
+                        self._seq += 1
+                        on_event(self._lost_event(cgroup_id, _CLASSES.get(number, f"class {number}"), now - then))
+                        count += 1
+                self._reported[cgroup_id] = lost
+                self._lost[cgroup_id] = {_CLASSES.get(number, f"class {number}"): n for number, n in enumerate(lost) if n}
+            if flags & _GONE and drained:
+                self._control(CONSTANTS["CONTROL_FORGET"], cgroup_id, 0)
+                self._reported.pop(cgroup_id, None)
+        return count
+
+    def _lost_event(self, cgroup_id: int, kind: str, count: int) -> Lost:
+        return Lost(
+            seq=self._seq,
+            time_ns=time.time_ns(),
+            cgroup_id=cgroup_id,
+            pid=0,
+            tid=0,
+            ppid=0,
+            ns_pid=0,
+            uid=0,
+            gid=0,
+            comm="",
+            of=kind,
+            count=count,
+        )
+
+    # --- its own health ---
+
+    def counters(self) -> Counters:
+        """What was delivered, lost and failed up to now."""
+        lost_by_cgroup = dict(self._lost)
+        issued = {}
+        for cgroup_id, sequence, _, lost in self._watched():
+            issued[cgroup_id] = sequence
+            if any(lost):
+                lost_by_cgroup[cgroup_id] = {_CLASSES.get(number, f"class {number}"): n for number, n in enumerate(lost) if n}
+        totals: dict[str, int] = {}
+        for by_class in lost_by_cgroup.values():
+            for kind, count in by_class.items():
+                totals[kind] = totals.get(kind, 0) + count
+        programs = {}
+        if self._stats_fd is not None:
+            programs = {name: run_stats(fd) for name, fd in self._loaded.programs().items()}
+        return Counters(
+            delivered=self._delivered,
+            undecodable=self._undecodable,
+            lost=totals,
+            lost_by_cgroup=lost_by_cgroup,
+            issued=issued,
+            helper_errors=self._helper_errors(),
+            programs=programs,
+            pending_bytes=self._ring.pending_bytes(),
+        )
+
+    def _helper_errors(self) -> dict[str, int]:
+        table = self._loaded.map("failures")
+        errors = {}
+        for program_number, program in enumerate(PROGRAMS):
+            for helper_number, helper in enumerate(HELPERS):
+                value = table.lookup((program_number * len(HELPERS) + helper_number).to_bytes(4, "little"), 8)
+                if value and any(value):
+                    errors[f"{program}/{helper}"] = int.from_bytes(value, "little")
+        return errors
+
+    def measure_cost(self, *, on: bool) -> bool:
+        """Switch the kernel's run-time statistics on or off (they cost a little themselves); whether they are on now."""
+        if on and self._stats_fd is None:
+            self._stats_fd = enable_stats()
+        elif not on and self._stats_fd is not None:
+            os.close(self._stats_fd)
+            self._stats_fd = None
+        return self._stats_fd is not None
+
+    def self_check(self, on_event: Callable[[AnyEvent], None], timeout_ms: int = 2000) -> bool:
+        """Whether an act of our own comes back: a process in a fresh watched cgroup makes a file-write and an exec.
+
+        Its events go nowhere; all others that arrive meanwhile are handed to `on_event`. Raises KernelError when no cgroup can be made.
+        """
+        mount = unified_mount()
+        folder = mount / f"shipwall-check-{os.getpid()}-{time.monotonic_ns()}"
+        try:
+            folder.mkdir()
+        except OSError as error:
+            raise KernelError(f"cgroup {folder}", error.strerror or str(error), errno=error.errno or 0) from error
+        seen = set()
+        cgroup_id = read_id(folder)
+
+        def sort(event: AnyEvent) -> None:
+            if event.cgroup_id != cgroup_id and not (isinstance(event, Cgroup) and event.made_id == cgroup_id):
+                on_event(event)
+            elif isinstance(event, Exec | Open):
+                seen.add(type(event))
+
+        try:
+            self.set_flags(cgroup_id, EVENTS)
+            # The shell waits for a line, so it acts only once it is inside.
+            script = "read line && echo shipwall > /proc/self/comm && exec true"
+            with subprocess.Popen(["/bin/sh", "-c", script], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
+                assert child.stdin is not None
+                join(folder, child.pid)
+                child.stdin.write(b"go\n")
+                child.stdin.close()
+                child.wait(timeout=timeout_ms / 1000)
+            deadline = time.monotonic_ns() + timeout_ms * 1_000_000
+            while seen != {Exec, Open} and time.monotonic_ns() < deadline:
+                self.poll(50, sort)
+        except subprocess.TimeoutExpired:
+            return False
+        finally:
+            self.unwatch(cgroup_id)
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        return seen == {Exec, Open}
+
+
+def _prefix_key(prefix: str) -> bytes:
+    path = prefix.encode("utf-8", "surrogateescape")[: CONSTANTS["PREFIX_MAX"]]
+    return PREFIX.layout.pack(len(path) * 8, path)

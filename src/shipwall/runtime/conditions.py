@@ -1,0 +1,453 @@
+"""Whether a condition holds for an event, and why.
+
+`evaluate` is the definition: it walks the tree. `compile_condition` gives the same answer faster and `specialise` prepares trees for it;
+tests hold them equal. The meaning, as Falco has it: a missing value makes every comparison false, so `not f = x` holds when `f` is
+missing and `f != x` does not; `exists` alone asks for presence. A field of several values passes when any of them does; `!=` is the
+opposite of `=` on a value that is there. Addresses compare as addresses, and `10.0.0.0/8` means "within".
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import fnmatch
+import ipaddress
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple, TypeAlias, TypeVar
+
+from shipwall.lang.condition import And, Compare, Condition, Exists, Field, Macro, Not, Operand, Or, Transform, render_leaf
+from shipwall.lang.regex import Regex
+from shipwall.model.alert import Why
+from shipwall.model.errors import InputError
+
+MAX_SHOWN_CHARS = 512
+
+
+class Address(str):
+    """The text of an IP address: compared as an address, not letter by letter."""
+
+    __slots__ = ()
+
+
+Single: TypeAlias = str | int | bool
+Found: TypeAlias = Single | tuple[Single, ...] | None
+Lookup: TypeAlias = Callable[[Field], Found]
+Check: TypeAlias = Callable[[Single], bool]
+F = TypeVar("F")
+
+_HEXADECIMAL = re.compile(r"(?:[0-9a-fA-F]{2})*\Z")
+
+
+class LiteralError(InputError):
+    """The value at `index` of a comparison cannot be compared with this field by this operator."""
+
+    def __init__(self, index: int, reason: str) -> None:
+        self.index = index
+        self.reason = reason
+        super().__init__("comparison", reason)
+
+
+class Bound(NamedTuple):
+    """A field as the compiler needs it: its `kind` (text, number, flag, address), whether it has `many` values, and how to get them."""
+
+    kind: str
+    many: bool
+    get: Callable[..., Found]
+
+
+# --- one comparison ---------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=8192)
+def make_check(operator: str, literals: tuple[str, ...], kind: str) -> Check:
+    """The test `operator` against `literals` for one value of `kind`. Raises LiteralError when that has no meaning."""
+    if operator in {"<", "<=", ">", ">="}:
+        return _number_check(operator, literals[0], kind)
+    if operator in {"=", "==", "!="}:
+        inside = _membership(literals[:1], kind)
+        return (lambda value: not inside(value)) if operator == "!=" else inside
+    if operator in {"in", "intersects"}:
+        return _membership(literals, kind)
+    if operator == "startswith":  # of several, as the compiler joins them, any
+        return _over_text(lambda value: value.startswith(literals), kind)
+    if operator == "pmatch":
+        return _over_text(_path_check(literals), kind)
+    return _over_text(_text_check(operator, literals[0]), kind)
+
+
+def _membership(literals: tuple[str, ...], kind: str) -> Check:
+    if kind == "address":
+        return _address_check(literals)
+    known: frozenset[Single] = frozenset(_convert(index, literal, kind) for index, literal in enumerate(literals))
+    return known.__contains__
+
+
+def _convert(index: int, literal: str, kind: str) -> Single:
+    if kind == "number":
+        try:
+            return int(literal, 0) if literal[:2].lower() == "0x" else int(literal)
+        except ValueError:
+            raise LiteralError(index, f"{literal[:40]!r} is not a whole number") from None
+    if kind == "flag":
+        if literal.lower() not in {"true", "false"}:
+            raise LiteralError(index, f"{literal[:40]!r} is neither true nor false")
+        return literal.lower() == "true"
+    return literal
+
+
+def _address_check(literals: tuple[str, ...]) -> Check:
+    networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
+    for index, literal in enumerate(literals):
+        try:
+            networks.append(ipaddress.ip_network(literal, strict=False))
+        except ValueError:
+            raise LiteralError(index, f"{literal[:40]!r} is not an address or a network") from None
+
+    @lru_cache(maxsize=1024)
+    def within(value: Single) -> bool:
+        try:
+            address = ipaddress.ip_address(str(value))
+        except ValueError:
+            return False
+        mapped = getattr(address, "ipv4_mapped", None)
+        return any(address in network or (mapped is not None and mapped in network) for network in networks)
+
+    return within
+
+
+def _number_check(operator: str, literal: str, kind: str) -> Check:
+    if kind != "number":
+        raise LiteralError(0, f"{operator} compares numbers, and this field is {_article(kind)}")
+    try:
+        limit: float = int(literal, 0) if re.fullmatch(r"[+-]?[0-9]+|0[xX][0-9a-fA-F]+", literal) else float(literal)
+    except ValueError:  # `int` with base 0 refuses leading zeros
+        try:
+            limit = int(literal)
+        except ValueError:
+            raise LiteralError(0, f"{literal[:40]!r} is not a number") from None
+    checks: dict[str, Callable[[float], bool]] = {
+        "<": lambda value: value < limit,
+        "<=": lambda value: value <= limit,
+        ">": lambda value: value > limit,
+        ">=": lambda value: value >= limit,
+    }
+    check = checks[operator]
+    return lambda value: not isinstance(value, str) and check(value)
+
+
+def _text_check(operator: str, literal: str) -> Callable[[str], bool]:
+    folded = literal.lower()
+    simple: dict[str, Callable[[str], bool]] = {
+        "contains": lambda value: literal in value,
+        "icontains": lambda value: folded in value.lower(),
+        "endswith": lambda value: value.endswith(literal),
+    }
+    if operator in simple:
+        return simple[operator]
+    if operator in {"bcontains", "bstartswith"}:
+        if not _HEXADECIMAL.match(literal):
+            raise LiteralError(0, f"{operator} takes bytes in hexadecimal, two digits each")
+        wanted = bytes.fromhex(literal)
+        if operator == "bcontains":
+            return lambda value: wanted in _bytes(value)
+        return lambda value: _bytes(value).startswith(wanted)
+    if operator in {"glob", "iglob"}:
+        # translate() writes one lazy atomic group per star, so a match takes time proportional to text × pattern
+        pattern = re.compile(fnmatch.translate(folded if operator == "iglob" else literal))
+        if operator == "iglob":
+            return lambda value: pattern.match(value.lower()) is not None
+        return lambda value: pattern.match(value) is not None
+    try:
+        return Regex(literal).matches
+    except InputError as error:
+        raise LiteralError(0, error.line()) from error
+
+
+def _path_check(literals: tuple[str, ...]) -> Callable[[str], bool]:
+    """Whether a path is one of `literals` or below one; a component of a literal may hold * ? [ ]."""
+    plain = {literal.rstrip("/") for literal in literals if not re.search(r"[*?\[]", literal)}
+    globs = [literal.strip("/").split("/") for literal in literals if re.search(r"[*?\[]", literal)]
+
+    def below(value: str) -> bool:
+        at = len(value)
+        while at >= 0:
+            if value[:at].rstrip("/") in plain:
+                return True
+            at = value.rfind("/", 0, at) if at else -1
+        if not globs:
+            return False
+        parts = value.strip("/").split("/")
+        return any(
+            len(parts) >= len(pattern)
+            and all(fnmatch.fnmatchcase(part, wanted) for part, wanted in zip(parts, pattern, strict=False))
+            for pattern in globs
+        )
+
+    return below
+
+
+def _over_text(check: Callable[[str], bool], kind: str) -> Check:
+    if kind in {"text", "address"}:
+        return check  # type: ignore[return-value]  # values of these kinds are str
+    return lambda value: check(text_of(value))
+
+
+def _bytes(value: str) -> bytes:
+    return value.encode("utf-8", "surrogateescape")
+
+
+def _article(kind: str) -> str:
+    return {"text": "text", "flag": "true or false", "address": "an address"}.get(kind, kind)
+
+
+def kind_of(value: Single) -> str:
+    """The kind of a value: flag, number, address or text."""
+    if isinstance(value, bool):
+        return "flag"
+    if isinstance(value, int):
+        return "number"
+    return "address" if isinstance(value, Address) else "text"
+
+
+def text_of(value: Found) -> str:
+    """A value as text: `<NA>` when it is missing, several joined by commas."""
+    if value is None:
+        return "<NA>"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return ",".join(text_of(item) for item in value)
+    return str(value)
+
+
+def _holds(operator: str, literals: tuple[str, ...], found: Found) -> bool:
+    """The comparison on whatever was found."""
+    if found is None or found == () or not literals:
+        return False
+    values = found if isinstance(found, tuple) else (found,)
+    if operator == "!=":
+        return not _holds("=", literals, found)
+    return any(make_check(operator, literals, kind_of(value))(value) for value in values)
+
+
+# --- operands ---------------------------------------------------------------------------------------------------------
+
+
+def _transformed(name: str, found: Found) -> Found:
+    """The function `name` of what was found; missing stays missing, and what cannot be decoded is missing."""
+    if found is None:
+        return None
+    if name == "len":
+        return len(found) if isinstance(found, tuple) else len(text_of(found))
+    if isinstance(found, tuple):
+        parts = [_transformed(name, item) for item in found]
+        return tuple(part for part in parts if part is not None and not isinstance(part, tuple))
+    text = text_of(found)
+    if name == "tolower":
+        return text.lower()
+    if name == "toupper":
+        return text.upper()
+    if name == "basename":
+        return text.rpartition("/")[2]
+    try:  # b64
+        return base64.b64decode(text, validate=True).decode("utf-8", "backslashreplace")
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _value_of(operand: Operand, lookup: Lookup) -> Found:
+    if isinstance(operand, Transform):
+        return _transformed(operand.name, _value_of(operand.operand, lookup))
+    return lookup(operand)
+
+
+def _literals_of(found: Found) -> tuple[str, ...]:
+    if found is None:
+        return ()
+    return tuple(text_of(item) for item in found) if isinstance(found, tuple) else (text_of(found),)
+
+
+# --- the definition ---------------------------------------------------------------------------------------------------
+
+
+def evaluate(tree: Condition, lookup: Lookup) -> bool:
+    """Whether the condition holds, with `lookup` giving each field's value (None when missing). Macros must be expanded.
+
+    Raises LiteralError where a literal has no meaning for the kind of value found.
+    """
+    if isinstance(tree, And):
+        return all(evaluate(item, lookup) for item in tree.items)
+    if isinstance(tree, Or):
+        return any(evaluate(item, lookup) for item in tree.items)
+    if isinstance(tree, Not):
+        return not evaluate(tree.item, lookup)
+    return _leaf(tree, lookup)[1]
+
+
+def explain(tree: Condition, lookup: Lookup) -> tuple[Why, ...]:
+    """Every comparison in source order with the value it saw and its result; one below an odd number of `not` is shown negated.
+
+    So joining the results as the tree joins its comparisons (and ↔ or below a `not`) gives what `evaluate` says.
+    """
+    whys: list[Why] = []
+
+    def walk(node: Condition, negated: bool) -> None:
+        if isinstance(node, And | Or):
+            for item in node.items:
+                walk(item, negated)
+        elif isinstance(node, Not):
+            walk(node.item, not negated)
+        else:
+            found, result = _leaf(node, lookup)
+            source = " ".join(getattr(node, "text", "").split()) or render_leaf(_checked(node))
+            shown = text_of(found)
+            if len(shown) > MAX_SHOWN_CHARS:
+                shown = shown[:MAX_SHOWN_CHARS] + "…"
+            whys.append(Why(condition=f"not {source}" if negated else source, value=shown, result=result != negated))
+
+    walk(tree, negated=False)
+    return tuple(whys)
+
+
+def _checked(node: Condition) -> Compare | Exists:
+    if isinstance(node, Macro):
+        raise InputError(f"macro {node.name}", "was not expanded before its condition was used")
+    assert isinstance(node, Compare | Exists)
+    return node
+
+
+def _leaf(node: Condition, lookup: Lookup) -> tuple[Found, bool]:
+    leaf = _checked(node)
+    found = _value_of(leaf.operand, lookup)
+    if isinstance(leaf, Exists):
+        return found, found is not None and found != ()
+    if leaf.right is None:
+        return found, _holds(leaf.operator, tuple(value.text for value in leaf.values), found)
+    try:
+        return found, _holds(leaf.operator, _literals_of(_value_of(leaf.right, lookup)), found)
+    except LiteralError:  # two values that cannot be compared are not equal, less or within
+        return found, False
+
+
+# --- the faster forms -------------------------------------------------------------------------------------------------
+
+
+def specialise(tree: Condition, known: Callable[[Compare | Exists], bool | None]) -> Condition | bool:
+    """`tree` without the comparisons whose result `known` tells beforehand: True, False, or what is left to ask."""
+    if isinstance(tree, And | Or):
+        deciding = isinstance(tree, Or)
+        left: list[Condition] = []
+        for item in tree.items:
+            result = specialise(item, known)
+            if isinstance(result, bool):
+                if result is deciding:
+                    return deciding
+            else:
+                left.append(result)
+        if not left:
+            return not deciding
+        return left[0] if len(left) == 1 else type(tree)(tuple(left), tree.start)
+    if isinstance(tree, Not):
+        result = specialise(tree.item, known)
+        return (not result) if isinstance(result, bool) else Not(result, tree.start)
+    told = known(_checked(tree))
+    return tree if told is None else told
+
+
+def compile_condition(tree: Condition, bind: Callable[[Field], Bound]) -> Callable[[F], bool]:
+    """A function of the facts that says what `evaluate` says. Raises LiteralError for literals that have no meaning."""
+    if isinstance(tree, And | Or):
+        if isinstance(tree, And):
+            return _all([compile_condition(item, bind) for item in tree.items])
+        return _any([compile_condition(item, bind) for item in _join_prefixes(tree.items)])
+    if isinstance(tree, Not):
+        part: Callable[[F], bool] = compile_condition(tree.item, bind)
+        return lambda facts: not part(facts)
+    return _compile_leaf(_checked(tree), bind)
+
+
+def _join_prefixes(items: tuple[Condition, ...]) -> list[Condition]:
+    """Alternatives with the `startswith` tests of one field joined to a single one: Python tests many prefixes in one step."""
+    joined: list[Condition] = []
+    place: dict[Operand, int] = {}
+    for item in items:
+        if not (isinstance(item, Compare) and item.operator == "startswith" and item.right is None):
+            joined.append(item)
+        elif item.operand in place:
+            before = joined[place[item.operand]]
+            assert isinstance(before, Compare)
+            joined[place[item.operand]] = Compare(item.operand, "startswith", before.values + item.values)
+        else:
+            place[item.operand] = len(joined)
+            joined.append(item)
+    return joined
+
+
+def _all(parts: list[Callable[[F], bool]]) -> Callable[[F], bool]:
+    if len(parts) == 2:
+        first, second = parts
+        return lambda facts: first(facts) and second(facts)
+
+    def every(facts: F) -> bool:
+        for part in parts:  # noqa: SIM110  a generator would cost more than the tests
+            if not part(facts):
+                return False
+        return True
+
+    return every
+
+
+def _any(parts: list[Callable[[F], bool]]) -> Callable[[F], bool]:
+    if len(parts) == 1:
+        return parts[0]
+    if len(parts) == 2:
+        first, second = parts
+        return lambda facts: first(facts) or second(facts)
+
+    def some(facts: F) -> bool:
+        for part in parts:  # noqa: SIM110  a generator would cost more than the tests
+            if part(facts):
+                return True
+        return False
+
+    return some
+
+
+def _bind_operand(operand: Operand, bind: Callable[[Field], Bound]) -> Bound:
+    if not isinstance(operand, Transform):
+        return bind(operand)
+    inner = _bind_operand(operand.operand, bind)
+    name, get = operand.name, inner.get
+    is_length = name == "len"
+    return Bound("number" if is_length else "text", inner.many and not is_length, lambda facts: _transformed(name, get(facts)))
+
+
+def _compile_leaf(leaf: Compare | Exists, bind: Callable[[Field], Bound]) -> Callable[[F], bool]:
+    kind, many, get = _bind_operand(leaf.operand, bind)
+    if isinstance(leaf, Exists):
+        return lambda facts: (found := get(facts)) is not None and found != ()
+    operator = leaf.operator
+    if leaf.right is not None:
+        other = _bind_operand(leaf.right, bind).get
+
+        def against(facts: F) -> bool:
+            try:
+                return _holds(operator, _literals_of(other(facts)), get(facts))
+            except LiteralError:
+                return False
+
+        return against
+    literals = tuple(value.text for value in leaf.values)
+    if not literals:
+        return lambda _facts: False
+    check = make_check(operator, literals, kind)
+    if many:
+        return lambda facts: _holds(operator, literals, get(facts))
+
+    def single(facts: F) -> bool:
+        found = get(facts)
+        return found is not None and check(found)  # type: ignore[arg-type]  # not many, hence not a tuple
+
+    return single

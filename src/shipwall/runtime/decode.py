@@ -1,0 +1,273 @@
+"""From the sensor's records to events.
+
+A record's bytes were written by our own kernel programs, but its strings are what a container chose: decoded with `backslashreplace`,
+so nothing is lost and nothing fails.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import posixpath
+import re
+import struct
+from typing import Any, NamedTuple
+
+from shipwall.abi.schema import CALL_NAMES, CONSTANTS, HEADER, KIND_NUMBERS, ORIGINS, RECORDS
+from shipwall.model.errors import InputError
+from shipwall.model.event import (
+    AnyEvent,
+    Cgroup,
+    Connect,
+    Duplicate,
+    Exec,
+    Exit,
+    Fork,
+    Module,
+    Mount,
+    Namespace,
+    Open,
+    Privilege,
+)
+
+_AF_UNIX, _AF_INET, _AF_INET6 = 1, 2, 10
+_FAMILIES = {_AF_UNIX: "unix", _AF_INET: "ipv4", _AF_INET6: "ipv6", 16: "netlink"}
+_PROTOCOLS = {6: "tcp", 262: "tcp", 17: "udp", 136: "udp"}  # 262: MPTCP, 136: UDP-Lite
+_BPF_COMMANDS = {0: "BPF_MAP_CREATE", 5: "BPF_PROG_LOAD", 8: "BPF_PROG_ATTACH", 18: "BPF_BTF_LOAD", 28: "BPF_LINK_CREATE"}
+_CGROUP_ACTS = {CONSTANTS["CGROUP_MADE"]: "made", CONSTANTS["CGROUP_REMOVED"]: "removed"}
+_CONTAINER = re.compile(r"(?:[a-z-]{1,20}-)?([0-9a-f]{64})(?:\.scope)?\Z")
+_KINDS = {number: name for name, number in KIND_NUMBERS.items()}
+_LENGTHS = {name: [field.name for field in record.fields if field.name.endswith("_length")] for name, record in RECORDS.items()}
+_NAMES = {name: [field.name for field in record.fields if not field.name.startswith("pad")] for name, record in RECORDS.items()}
+
+Fields = dict[str, Any]
+
+
+class Header(NamedTuple):
+    """The header of a record, as `abi.schema.HEADER` lays it out. `time_ns` is CLOCK_BOOTTIME, `size` that of the whole record."""
+
+    time_ns: int
+    cgroup_id: int
+    sequence: int
+    ret: int
+    pid: int
+    tid: int
+    ppid: int
+    ns_pid: int
+    uid: int
+    gid: int
+    size: int
+    slot: int
+    kind: int
+    call: int
+    comm: bytes
+
+
+def parse_header(data: bytes) -> Header:
+    """The header of record `data`. Total: raises InputError unless the record is exactly as long as it says."""
+    try:
+        header = Header._make(HEADER.layout.unpack_from(data))
+    except struct.error as error:
+        raise InputError("sensor record", f"{len(data)} bytes are no header") from error
+    if header.size != len(data):
+        raise InputError("sensor record", f"says {header.size} bytes and has {len(data)}")
+    return header
+
+
+def decode_record(data: bytes, *, seq: int, wall_offset_ns: int, header: Header | None = None) -> AnyEvent:
+    """The event in record `data`.
+
+    Units: `wall_offset_ns` is added to the kernel's boot-time clock to give nanoseconds since 1970.
+    Raises: InputError on anything but a whole record of a known kind (total on arbitrary bytes).
+    """
+    header = header or parse_header(data)
+    kind = _KINDS.get(header.kind, "")
+    record = RECORDS.get(kind)
+    if record is None:
+        raise InputError("sensor record", f"unknown kind {header.kind}")
+    try:
+        fields = dict(zip(_NAMES[kind], record.layout.unpack_from(data, HEADER.size_bytes), strict=True))
+    except struct.error as error:
+        raise InputError("sensor record", f"is cut short in its {kind} part") from error
+    at = HEADER.size_bytes + record.size_bytes
+    strings = []
+    for name in _LENGTHS[kind]:
+        strings.append(data[at : at + fields[name]])
+        at += fields[name]
+    if at != len(data):
+        raise InputError("sensor record", f"its {kind} strings end at byte {at} of {len(data)}")
+    common = {
+        "seq": seq,
+        "time_ns": header.time_ns + wall_offset_ns,
+        "cgroup_id": header.cgroup_id,
+        "pid": header.pid,
+        "tid": header.tid,
+        "ppid": header.ppid,
+        "ns_pid": header.ns_pid,
+        "uid": header.uid,
+        "gid": header.gid,
+        "comm": _text(header.comm.partition(b"\0")[0]),
+        "ret": header.ret,
+        "syscall": CALL_NAMES.get(header.call, ""),
+    }
+    return _BUILDERS[kind](common, fields, strings)
+
+
+def container_of_cgroup(path: str) -> str:
+    """The 64-hex id of the container to which the cgroup `path` (or one above it) belongs; empty when none does.
+
+    Understands `docker/ID`, `PARENT/ID`, `docker-ID.scope` and what a container makes below its own.
+    """
+    for part in path.split("/"):
+        if found := _CONTAINER.match(part):
+            return found.group(1)
+    return ""
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "backslashreplace")
+
+
+def _joined(start: bytes, asked: bytes) -> str:
+    """What `asked` names for a process whose root (when absolute) or starting folder is `start`; symbolic links are not followed."""
+    if asked.startswith(b"/"):
+        inside = "/" + posixpath.normpath(_text(asked)).lstrip("/")
+        return (_text(start).rstrip("/") + inside) if len(start) > 1 else inside
+    if not start:
+        return _text(asked)
+    return "/" + posixpath.normpath(_text(start) + "/" + _text(asked)).lstrip("/")
+
+
+def _address(family: int, raw: bytes, path: bytes) -> str:
+    """Textual address; an IPv4 address mapped into IPv6 is given as what it reaches. Abstract unix names start with `@`."""
+    if family == _AF_INET:
+        return str(ipaddress.IPv4Address(raw[:4]))
+    if family == _AF_INET6:
+        address = ipaddress.IPv6Address(raw)
+        return str(address.ipv4_mapped or address)
+    if family == _AF_UNIX and path.startswith(b"\0"):
+        return "@" + _text(path[1:].rstrip(b"\0"))
+    return _text(path.partition(b"\0")[0])
+
+
+def _device(kernel: int) -> int:
+    """The number `stat` gives for the kernel's dev_t `kernel` (major in 12 bits, minor in 20). Source: new_encode_dev, kdev_t.h."""
+    major, minor = kernel >> 20, kernel & 0xFFFFF
+    return (minor & 0xFF) | (major << 8) | ((minor & ~0xFF) << 12)
+
+
+def _fork(common: Fields, fields: Fields, _strings: list[bytes]) -> AnyEvent:
+    return Fork(**common, child_pid=fields["child_pid"], child_ns_pid=fields["child_ns_pid"])
+
+
+def _exit(common: Fields, _fields: Fields, _strings: list[bytes]) -> AnyEvent:
+    return Exit(**common)
+
+
+def _exec(common: Fields, fields: Fields, strings: list[bytes]) -> AnyEvent:
+    path, asked, arguments = strings
+    bits = fields["bits"]
+    resolved = bool(bits & CONSTANTS["EXEC_RESOLVED"])
+    if not 0 <= fields["origin"] < len(ORIGINS):
+        raise InputError("sensor record", f"unknown origin {fields['origin']}")
+    return Exec(
+        **common,
+        path=_text(path) if resolved and path else _joined(path, asked),
+        asked=_text(asked),
+        argv=tuple(_text(argument) for argument in arguments.removesuffix(b"\0").split(b"\0")) if arguments else (),
+        origin=ORIGINS[fields["origin"]],
+        writable_mount=bool(bits & CONSTANTS["EXEC_WRITABLE"]),
+        inode=fields["inode"],
+        device=_device(fields["device"]),
+        old_uid=fields["old_uid"],
+        parent_comm=_text(fields["parent_comm"].partition(b"\0")[0]),
+        killed=bool(bits & CONSTANTS["EXEC_KILLED"]),
+        truncated=bool(bits & CONSTANTS["EXEC_TRUNCATED"]),
+    )
+
+
+def _open(common: Fields, fields: Fields, strings: list[bytes]) -> AnyEvent:
+    path, asked = strings
+    resolved = bool(fields["resolved"] and path)
+    return Open(
+        **common,
+        path=_text(path) if resolved else _joined(b"" if fields["resolved"] else path, asked),
+        asked=_text(asked),
+        flags=fields["flags"],
+        resolved=resolved,
+    )
+
+
+def _connect(common: Fields, fields: Fields, strings: list[bytes]) -> AnyEvent:
+    family = fields["family"]
+    if family == _AF_UNIX:
+        protocol = "unix"
+    elif family in {_AF_INET, _AF_INET6}:
+        protocol = _PROTOCOLS.get(fields["protocol"], "other")
+    else:
+        protocol = "other"
+    return Connect(
+        **common,
+        family=_FAMILIES.get(family, f"family-{family}"),
+        protocol=protocol,
+        address=_address(family, fields["address"], strings[0]),
+        port=fields["port"],
+        fd=fields["fd"],
+    )
+
+
+def _privilege(common: Fields, fields: Fields, _strings: list[bytes]) -> AnyEvent:
+    return Privilege(
+        **common,
+        act=common["syscall"],
+        new_uid=fields["new_uid"],
+        new_gid=fields["new_gid"],
+        cap_effective=fields["cap_effective"],
+    )
+
+
+def _module(common: Fields, fields: Fields, strings: list[bytes]) -> AnyEvent:
+    name = _text(strings[0])
+    if common["syscall"] == "bpf":
+        name = _BPF_COMMANDS.get(fields["command"], f"command {fields['command']}")
+    return Module(**common, act=common["syscall"], name=name)
+
+
+def _namespace(common: Fields, fields: Fields, _strings: list[bytes]) -> AnyEvent:
+    return Namespace(**common, act=common["syscall"], flags=fields["flags"])
+
+
+def _mount(common: Fields, fields: Fields, strings: list[bytes]) -> AnyEvent:
+    source, target, fstype = map(_text, strings)
+    return Mount(**common, act=common["syscall"], source=source, target=target, fstype=fstype, flags=fields["flags"])
+
+
+def _duplicate(common: Fields, fields: Fields, strings: list[bytes]) -> AnyEvent:
+    return Duplicate(
+        **common,
+        old_fd=fields["old_fd"],
+        new_fd=fields["new_fd"],
+        address=_address(fields["family"], fields["address"], strings[0]),
+        port=fields["port"],
+    )
+
+
+def _cgroup(common: Fields, fields: Fields, strings: list[bytes]) -> AnyEvent:
+    act = _CGROUP_ACTS.get(fields["act"])
+    if act is None:
+        raise InputError("sensor record", f"unknown cgroup act {fields['act']}")
+    return Cgroup(**common, act=act, path=_text(strings[0]), made_id=fields["made_id"])
+
+
+_BUILDERS = {
+    "fork": _fork,
+    "exit": _exit,
+    "exec": _exec,
+    "open": _open,
+    "connect": _connect,
+    "privilege": _privilege,
+    "module": _module,
+    "namespace": _namespace,
+    "mount": _mount,
+    "duplicate": _duplicate,
+    "cgroup": _cgroup,
+}

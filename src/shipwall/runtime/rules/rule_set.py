@@ -1,0 +1,418 @@
+"""Definitions → rules: names resolved, fields and values checked, prepared for each kind of event.
+
+A rule that could only match events the sensor does not report, or that depends on a field it does not tell, is `skipped` and says so;
+it is never evaluated as if the value were missing. What can be known of a comparison from the kind of event alone (its `evt.type`, fields
+it never has) is decided here once, so that an event meets only rules that can match it and only the comparisons that are open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from shipwall.lang.condition import (
+    LIST_OPERATORS,
+    NUMBER_OPERATORS,
+    TEXT_OPERATORS,
+    And,
+    Compare,
+    Condition,
+    Exists,
+    Field,
+    Macro,
+    Not,
+    Or,
+    Value,
+    fields_of,
+    leaves_of,
+    parse_condition,
+    parse_item,
+    render_condition,
+    render_leaf,
+)
+from shipwall.lang.diagnostic import SourceError, did_you_mean
+from shipwall.lang.yaml_text import Node
+from shipwall.model.event import Event
+from shipwall.runtime.conditions import Bound, LiteralError, compile_condition, make_check, specialise
+from shipwall.runtime.fields import (
+    EVENT_TYPES,
+    KINDS,
+    MEANINGS,
+    Facts,
+    bind_field,
+    has_meaning,
+    is_known,
+    kinds_with,
+    known_names,
+    wrong_argument,
+)
+from shipwall.runtime.rules.definitions import Definitions, RuleDefinition, Text
+from shipwall.runtime.rules.output import Output, parse_output
+
+MAX_LEAVES = 50_000
+MAX_RULES = 20_000
+
+Test = Callable[[Facts], bool]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule. `condition` has macros and lists expanded; `written` is its own text. `kinds`: the events it can match.
+
+    `untold`: fields of its output that the sensor does not tell (shown as `<NA>`). `file` and `line` say where it stands.
+    """
+
+    name: str
+    description: str
+    written: str
+    condition: Condition
+    output: Output
+    priority: str
+    tags: tuple[str, ...]
+    enabled: bool
+    action: str
+    kinds: frozenset[str]
+    untold: tuple[str, ...]
+    file: str
+    line: int
+
+
+@dataclass(frozen=True)
+class SkippedRule:
+    """A rule that cannot be judged yet: why, and the fields that are missing for it."""
+
+    name: str
+    reason: str
+    fields: tuple[str, ...]
+    file: str
+    line: int
+
+
+@dataclass(frozen=True)
+class RuleSet:
+    """Rules in load order, skipped ones apart, and for each kind of event the enabled rules that can match it with their tests."""
+
+    rules: tuple[Rule, ...]
+    skipped: tuple[SkippedRule, ...]
+    macros: dict[str, Condition]
+    lists: dict[str, tuple[Value, ...]]
+    by_event: dict[type[Event], tuple[tuple[Rule, Test], ...]] = field(repr=False, default_factory=dict)
+
+    def find(self, name: str) -> Rule | None:
+        """The rule called `name`, letters' case aside."""
+        return next((rule for rule in self.rules if rule.name.lower() == name.lower()), None)
+
+
+def build_rule_set(definitions: Definitions) -> RuleSet:
+    """The rules that the definitions make. Raises SourceError at unknown names, cycles and values that cannot be compared."""
+    return _Builder(definitions).build()
+
+
+class _Builder:
+    """Resolves lists, then macros, then rules; every cycle is found by the names being resolved."""
+
+    def __init__(self, definitions: Definitions) -> None:
+        self.definitions = definitions
+        self.lists: dict[str, tuple[Value, ...]] = {}
+        self.macros: dict[str, Condition] = {}
+        self.sizes: dict[str, int] = {}
+        self.resolving: list[str] = []
+        self.index: dict[type[Event], list[tuple[Rule, Test]]] = {}
+
+    def build(self) -> RuleSet:
+        if len(self.definitions.rules) > MAX_RULES:
+            node = next(iter(self.definitions.rules.values())).node
+            raise node.error(f"{len(self.definitions.rules)} rules are over the limit of {MAX_RULES}")
+        for name in self.definitions.lists:
+            self.list(name)
+        for name, macro in self.definitions.macros.items():
+            self.macro(name, macro.condition, 0)
+        rules: list[Rule] = []
+        skipped: list[SkippedRule] = []
+        for definition in self.definitions.rules.values():
+            made = self.rule(definition)
+            if isinstance(made, Rule):
+                rules.append(made)
+            else:
+                skipped.append(made)
+        index = {struct: tuple(entries) for struct, entries in self.index.items()}
+        return RuleSet(tuple(rules), tuple(skipped), self.macros, self.lists, index)
+
+    # names
+
+    def list(self, name: str) -> tuple[Value, ...]:
+        """The values of a list, the lists it names replaced by theirs."""
+        if name in self.lists:
+            return self.lists[name]
+        definition = self.definitions.lists[name]
+        self.enter(f"list {name}", definition.node)
+        values: list[Value] = []
+        for node in definition.items:
+            value = self.item(node)
+            nested = not value.quoted and value.text in self.definitions.lists
+            values += self.list(value.text) if nested else (value,)
+            if len(values) > MAX_LEAVES:
+                raise node.error(f"list {name!r} has more than {MAX_LEAVES} values", "split it")
+        self.resolving.pop()
+        self.lists[name] = tuple(dict.fromkeys(values))
+        return self.lists[name]
+
+    def item(self, node: Node) -> Value:
+        try:
+            return parse_item(node.string())
+        except SourceError as error:
+            raise node.error(f"list item {node.string()[:40]!r} has a wrong escape") from error
+
+    def macro(self, name: str, used_in: Text, offset: int) -> Condition:
+        """The expanded condition of a macro used at `offset` of a text."""
+        if name in self.macros:
+            return self.macros[name]
+        definition = self.definitions.macros.get(name)
+        if definition is None:
+            if name in self.definitions.lists:
+                raise used_in.error_at(offset, f"{name!r} is a list, not a condition", f"write `FIELD in ({name})`")
+            hint = did_you_mean(name, self.definitions.macros)
+            raise used_in.error_at(offset, f"macro {name!r} is not defined", hint)
+        self.enter(f"macro {name}", definition.node)
+        tree = self.expand(self.parse(definition.condition), definition.condition)
+        self.resolving.pop()
+        self.macros[name] = tree
+        self.sizes[name] = sum(1 for _leaf in leaves_of(tree))
+        return tree
+
+    def enter(self, what: str, node: Node) -> None:
+        if what in self.resolving:
+            circle = " → ".join([*self.resolving[self.resolving.index(what) :], what])
+            raise node.error(f"defined by itself: {circle[:300]}", "break the circle")
+        if len(self.resolving) >= 100:
+            raise node.error("definitions are nested deeper than 100", "flatten them")
+        self.resolving.append(what)
+
+    # conditions
+
+    def parse(self, text: Text) -> Condition:
+        try:
+            return parse_condition(text.text)
+        except SourceError as error:
+            offset = _offset(text.text, error.line_number or 1, error.column or 1)
+            raise text.error_at(offset, error.reason, error.next_step) from error
+
+    def expand(self, tree: Condition, text: Text) -> Condition:
+        """`tree` with macros and lists replaced, its fields and values checked."""
+        left = MAX_LEAVES
+
+        def walk(node: Condition) -> Condition:
+            nonlocal left
+            if isinstance(node, And | Or):
+                return replace(node, items=tuple(walk(item) for item in node.items))
+            if isinstance(node, Not):
+                return replace(node, item=walk(node.item))
+            if isinstance(node, Macro):
+                inside = self.macro(node.name, text, node.start)
+                left -= self.sizes[node.name]
+            else:
+                inside = self.leaf(node, text)
+                left -= 1
+            if left < 0:
+                raise text.error_at(node.start, f"more than {MAX_LEAVES} comparisons", "split the rule")
+            return inside
+
+        return walk(tree)
+
+    def leaf(self, leaf: Compare | Exists, text: Text) -> Compare | Exists:
+        for used in fields_of(leaf):
+            self.check_field(used, text)
+        if isinstance(leaf, Exists) or leaf.right is not None:
+            return leaf
+        if leaf.operator in LIST_OPERATORS:
+            values: list[Value] = []
+            for value in leaf.values:
+                is_list = not value.quoted and value.text in self.definitions.lists
+                values += self.list(value.text) if is_list else (value,)
+            leaf = replace(leaf, values=tuple(replace(value, start=0) for value in values))
+        kind = _kind_of(leaf)
+        if kind is not None and leaf.values:
+            try:
+                make_check(leaf.operator, tuple(value.text for value in leaf.values), kind)
+            except LiteralError as error:
+                raise text.error_at(leaf.start, f"{render_leaf(leaf)[:80]}: {error.reason}") from error
+        return leaf
+
+    def check_field(self, used: Field, text: Text) -> None:
+        if not is_known(used):
+            raise text.error_at(used.start, f"unknown field {used.name!r}", did_you_mean(used.name, known_names()))
+        if reason := wrong_argument(used):
+            raise text.error_at(used.start, reason)
+
+    # rules
+
+    def rule(self, definition: RuleDefinition) -> Rule | SkippedRule:
+        node = definition.node
+
+        def skip(reason: str, *fields: str) -> SkippedRule:
+            return SkippedRule(definition.name, reason, fields, node.document.name, node.line)
+
+        if definition.source != "syscall":
+            return skip(f"its source is {definition.source!r}, and only syscall is observed")
+        try:
+            tree = self.expand(self.parse(definition.condition), definition.condition)
+            tree = self.with_exceptions(tree, definition)
+            output = parse_output(definition.output)
+        except SourceError as error:
+            if definition.skip_if_unknown and error.reason.startswith("unknown field"):
+                return skip(error.reason)
+            raise
+        left = {kind: rest for kind in KINDS if (rest := left_to_ask(tree, kind)) is not False}
+        if not left:
+            return skip(_never(tree))
+        missing = {
+            _name(used)
+            for rest in left.values()
+            if not isinstance(rest, bool)
+            for used in fields_of(rest)
+            if not has_meaning(used)
+        }
+        if missing:
+            return skip(f"the sensor does not tell {', '.join(sorted(missing))}", *sorted(missing))
+        rule = Rule(
+            name=definition.name,
+            description=definition.description,
+            written=" ".join(definition.condition.text.split()),
+            condition=tree,
+            output=output,
+            priority=definition.priority,
+            tags=definition.tags,
+            enabled=definition.enabled,
+            action=definition.action,
+            kinds=frozenset(left),
+            untold=tuple(sorted({_name(part) for part in output if isinstance(part, Field) and not has_meaning(part)})),
+            file=node.document.name,
+            line=node.line,
+        )
+        if rule.enabled:
+            for kind, rest in left.items():
+                test: Test = _always if rest is True else compile_condition(rest, _bind_for(kind))
+                self.index.setdefault(KINDS[kind], []).append((rule, test))
+        return rule
+
+    def with_exceptions(self, tree: Condition, definition: RuleDefinition) -> Condition:
+        """`tree and not (exceptions)`: each exception is any of its value rows, a row all of its comparisons."""
+        rows: list[Condition] = []
+        known: dict[str, tuple[tuple[str, ...], tuple[str, ...], bool]] = {}
+        for node in definition.exceptions:
+            keys = node.mapping({"name", "fields", "comps", "values"}, required=("name",))
+            name = keys["name"].string()
+            if "fields" in keys:
+                known[name] = _exception_shape(keys)
+            elif name not in known:
+                raise node.error(f"exception {name!r} has no fields", "add `fields:`")
+            if "values" not in keys or keys["values"].is_null():
+                continue
+            fields, operators, is_single = known[name]
+            if is_single:
+                rows.append(self.exception_leaf(fields[0], operators[0], keys["values"]))
+                continue
+            for row in keys["values"].sequence():
+                cells = row.sequence()
+                if len(cells) != len(fields):
+                    raise row.error(f"{len(cells)} values for {len(fields)} fields")
+                tests = [self.exception_leaf(*cell) for cell in zip(fields, operators, cells, strict=True)]
+                rows.append(tests[0] if len(tests) == 1 else And(tuple(tests)))
+        if not rows:
+            return tree
+        return And((tree, Not(rows[0] if len(rows) == 1 else Or(tuple(rows)))))
+
+    def exception_leaf(self, name: str, operator: str, node: Node) -> Condition:
+        values = tuple(self.item(item) for item in ((node,) if node.kind == "scalar" else node.sequence()))
+        text = Text((node if node.kind == "scalar" or not node.items else node.items[0],))
+        try:
+            operand = next(fields_of(parse_condition(f"{name} exists")))
+        except SourceError as error:
+            raise node.error(f"{name!r} is not a field", error.next_step) from error
+        leaf = self.leaf(Compare(operand, operator, values), text)
+        assert isinstance(leaf, Compare)
+        return replace(leaf, text=render_leaf(leaf))
+
+
+def _exception_shape(keys: dict[str, Node]) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
+    """Fields and operators of an exception, and whether it has one field with a plain list of values."""
+    fields, comps = keys["fields"], keys.get("comps")
+    operators = set(LIST_OPERATORS) | set(TEXT_OPERATORS) | set(NUMBER_OPERATORS)
+    if fields.kind == "scalar":
+        operator = "in" if comps is None else comps.choice(LIST_OPERATORS)
+        return (fields.string(),), (operator,), True
+    names = fields.strings()
+    chosen = ("=",) * len(names) if comps is None else tuple(item.choice(sorted(operators)) for item in comps.sequence())
+    if not names or len(chosen) != len(names):
+        raise fields.error(f"{len(names)} fields and {len(chosen)} comps", "give one comparison for each field")
+    return names, chosen, False
+
+
+def left_to_ask(tree: Condition, kind: str) -> Condition | bool:
+    """What remains of the condition for events of `kind`: True, False, or the comparisons still open."""
+    return specialise(tree, lambda leaf: known_result(leaf, kind))
+
+
+def known_result(leaf: Compare | Exists, kind: str) -> bool | None:
+    """What the comparison says about EVERY event of `kind`; None when that depends on the event or the field is not told."""
+    used = list(fields_of(leaf))
+    for asked in used:
+        if has_meaning(asked) and (kinds := kinds_with(asked)) is not None and kind not in kinds:
+            return False
+    operand = leaf.operand
+    if isinstance(leaf, Exists) or leaf.right is not None or not isinstance(operand, Field) or not leaf.values:
+        return None
+    literals = tuple(value.text for value in leaf.values)
+    if operand.name == "evt.type":
+        check = make_check(leaf.operator, literals, "text")
+        results = {check(name) for name in EVENT_TYPES[kind]}
+        return results.pop() if len(results) == 1 else None
+    if operand.name == "evt.num" and literals == ("0",):  # the idiom for never and always: numbers begin at 1
+        return {"=": False, "==": False, "<": False, "<=": False, "!=": True, ">": True, ">=": True}.get(leaf.operator)
+    return None
+
+
+def _kind_of(leaf: Compare) -> str | None:
+    """The kind of value the comparison sees, None when the field has no meaning here."""
+    operand = leaf.operand
+    if not isinstance(operand, Field):
+        return "number" if operand.name == "len" else "text"
+    if operand.name.startswith("evt.arg"):
+        return "text"
+    meaning = MEANINGS.get(operand.name)
+    return None if meaning is None else meaning.kind
+
+
+def _bind_for(kind: str) -> Callable[[Field], Bound]:
+    return lambda used: bind_field(used, kind)
+
+
+def _always(_facts: Facts) -> bool:
+    return True
+
+
+def _name(used: Field) -> str:
+    return used.name if used.argument is None else f"{used.name}[{used.argument}]"
+
+
+def _never(tree: Condition) -> str:
+    """Why no observed event can match."""
+    observed = {name for names in EVENT_TYPES.values() for name in names}
+    asked = {
+        value.text
+        for leaf in leaves_of(tree)
+        if isinstance(leaf, Compare) and leaf.operator in {"=", "==", "in"} and leaf.operand == Field("evt.type")
+        for value in leaf.values
+    }
+    unseen = sorted(asked - observed)
+    if unseen:
+        return f"the sensor does not report {', '.join(unseen)}"
+    return f"no event can match {render_condition(tree)[:120]}"
+
+
+def _offset(text: str, line: int, column: int) -> int:
+    """The character at line and column of `text`."""
+    at = 0
+    for _line in range(line - 1):
+        at = text.find("\n", at) + 1
+    return at + column - 1

@@ -1,0 +1,81 @@
+"""Events in, alerts out."""
+
+from __future__ import annotations
+
+import itertools
+
+from shipwall.model.alert import Alert
+from shipwall.model.event import AnyEvent, Exec
+from shipwall.runtime.conditions import explain
+from shipwall.runtime.fields import Context, Facts, exe_path, is_denied, look_up
+from shipwall.runtime.processes import ProcessTable
+from shipwall.runtime.rules.output import render_output
+from shipwall.runtime.rules.rule_set import Rule, RuleSet
+
+KILLED = "killed before its first instruction"
+REFUSED = "refused by the system"
+
+
+class Watch:
+    """Judges every event of one node by `rules`, remembering processes.
+
+    `boot` makes alert ids unique across restarts: give something random or the start time. With `first_match` only the first rule in
+    load order speaks for an event, as Falco does by default; otherwise every rule that matches does.
+    """
+
+    def __init__(self, rules: RuleSet, node: str, boot: str = "0", *, first_match: bool = False) -> None:
+        self.rules = rules
+        self.node = node
+        self.processes = ProcessTable()
+        self._boot = boot
+        self._first_match = first_match
+        self._count = itertools.count(1)
+
+    def handle(self, event: AnyEvent, context: Context, now_ns: int) -> list[Alert]:
+        """The alerts `event` raises, in the rules' order; most events raise none and cost a few microseconds."""
+        processes = self.processes
+        processes.before(event)
+        alerts: list[Alert] = []
+        tests = self.rules.by_event.get(type(event))
+        if tests:
+            facts = Facts(event, processes, context, self.node)
+            for rule, test in tests:
+                if test(facts):
+                    alerts.append(self._raise(rule, facts, now_ns))
+                    if self._first_match:
+                        break
+        processes.after(event)
+        return alerts
+
+    def _raise(self, rule: Rule, facts: Facts, now_ns: int) -> Alert:
+        event, container = facts.event, facts.container
+        lookup = look_up(facts)
+        output, fields = render_output(rule.output, lookup)
+        digest = container.image_digest if container is not None else None
+        denied = is_denied(event)
+        if isinstance(event, Exec) and event.killed:
+            stopped = KILLED
+        else:
+            stopped = REFUSED if denied else ""
+        return Alert(
+            id=f"{now_ns:016x}-{self._boot}-{next(self._count):x}",
+            node=self.node,
+            time_ns=event.time_ns,
+            raised_ns=now_ns,
+            rule=rule.name,
+            priority=rule.priority,
+            output=output,
+            action=rule.action,
+            event=event,  # type: ignore[arg-type]  # handle() takes AnyEvent
+            container=event.container,
+            container_name=container.name if container is not None else "",
+            image_digest=digest,
+            promotion=container.promotion if container is not None else "unknown",
+            package=facts.context.package_of(digest, exe_path(facts)) if container is not None else "",
+            lineage=facts.lineage,
+            why=explain(rule.condition, lookup),
+            tags=rule.tags,
+            denied=denied,
+            stopped=stopped,
+            output_fields=fields,
+        )

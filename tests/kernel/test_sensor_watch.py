@@ -1,0 +1,247 @@
+"""Which cgroups are watched, what a full ring costs, and that nothing stays behind."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.kernel.conftest import Box
+
+from shipwall.abi.btf import parse_object_btf
+from shipwall.abi.layouts import find_differences
+from shipwall.abi.schema import CALLS, CONSTANTS, PROGRAMS
+from shipwall.kernel import features
+from shipwall.kernel.bpf import BpfObject, program_ids
+from shipwall.kernel.cgroups import find_path, join, read_id, read_pids, unified_mount
+from shipwall.kernel.sensor import CHILDREN, EVENTS, Sensor
+from shipwall.model.errors import InputError, KernelError
+from shipwall.model.event import AnyEvent, Cgroup, Exec, Exit, Lost, Open
+
+pytestmark = [pytest.mark.root, pytest.mark.bpf]
+
+
+def _prog_ids_of(fds: list[int]) -> set[int]:
+    lines = [line for fd in fds for line in Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines()]
+    return {int(line.split()[1]) for line in lines if line.startswith("prog_id:")}
+
+
+def test_every_object_loads_and_leaves_nothing(objects: Path) -> None:
+    for path in sorted(objects.glob("*.bpf.o")):
+        with BpfObject(path) as loaded:
+            ids = _prog_ids_of(list(loaded.programs().values()))
+            assert ids
+            assert ids <= set(program_ids())
+        _wait(lambda ids=ids: not ids & set(program_ids()))
+
+
+def _wait(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10  # programs are freed after a grace period
+    while not done():
+        assert time.monotonic() < deadline
+
+
+def test_layouts_agree_with_the_objects_types(objects: Path) -> None:
+    btf = parse_object_btf((objects / "sensor.bpf.o").read_bytes())
+    assert find_differences(btf) == []
+    structs = btf.structs | {"shipwall_open": btf.structs["shipwall_exec"]}
+    wrong = btf._replace(structs=structs, enumerators=btf.enumerators | {"SHIPWALL_KIND_OPEN": 99})
+    differences = find_differences(wrong)
+    assert any(line.startswith("struct shipwall_open has") for line in differences)
+    assert "SHIPWALL_KIND_OPEN is 99, not 4" in differences
+
+
+def test_a_sensor_of_other_layouts_does_not_start(objects: Path, tmp_path: Path) -> None:
+    other = tmp_path / "sensor.bpf.o"
+    other.write_bytes((objects / "sensor.bpf.o").read_bytes().replace(b"ns_pid\0", b"ns_bad\0"))
+    with pytest.raises(KernelError, match="another Shipwall"):
+        Sensor(object_path=other).start()
+
+
+def test_self_check_sees_its_own_act_and_keeps_it_to_itself(sensor: Sensor) -> None:
+    others: list[AnyEvent] = []
+    assert sensor.self_check(others.append)
+    assert [event for event in others if "shipwall-check" in str(event)] == []
+    sensor.set_calls([])
+    try:
+        assert not sensor.self_check(others.append, timeout_ms=300)
+    finally:
+        sensor.set_calls(call.name for call in CALLS)
+
+
+def test_a_container_is_watched_from_its_first_breath(box: Box) -> None:
+    """Nobody in user space acts between the making of the cgroup and its first event; nested ones inherit."""
+    inner = box.folder / "container" / "nested"
+    box.sensor.set_flags(box.id, CHILDREN)
+    for folder in (inner.parent, inner):
+        folder.mkdir()
+    inner_id, own_id = read_id(inner), read_id(inner.parent)
+    box.events.clear()
+    box.sensor.set_flags(box.id, CHILDREN | EVENTS)
+    (box.folder / "late").mkdir()
+    late_id = read_id(box.folder / "late")
+    events: list[AnyEvent] = []
+    with subprocess.Popen(["/bin/sh", "-c", "read line; exec true"], stdin=subprocess.PIPE) as child:
+        join(box.folder / "late", child.pid)
+        child.communicate(b"go\n")
+    (box.folder / "late").rmdir()
+    box.until(lambda: bool(box.sensor.poll(0, events.append)) or any(isinstance(event, Exit) for event in events))
+    made = [event for event in box.events if isinstance(event, Cgroup)]
+    events += box.events
+    assert {event.made_id for event in made if event.act == "made"} | {
+        event.made_id for event in events if isinstance(event, Cgroup)
+    } >= {own_id, inner_id, late_id}
+    assert any(isinstance(event, Exec) and event.cgroup_id == late_id for event in events)
+
+
+def test_cgroup_events_carry_path_and_id(sensor: Sensor, folder: Path) -> None:
+    sensor.watch_parent(folder)
+    events: list[AnyEvent] = []
+    inner = folder / "in"
+    inner.mkdir()
+    inner_id = read_id(inner)
+    assert find_path(inner_id) == inner
+    assert read_pids(inner) == []
+    inner.rmdir()
+    assert find_path(inner_id) is None
+    deadline = time.monotonic() + 5
+    while len(events) < 2 and time.monotonic() < deadline:
+        sensor.poll(50, lambda event: events.append(event) if isinstance(event, Cgroup) and event.made_id == inner_id else None)
+    assert [(event.act, event.path) for event in events] == [
+        ("made", f"/{folder.name}/in"),
+        ("removed", f"/{folder.name}/in"),
+    ]
+    sensor.unwatch(read_id(folder))
+
+
+def test_an_unwatched_cgroup_produces_nothing(sensor: Sensor, folder: Path) -> None:
+    box = Box(sensor, folder)
+    box.run("os.waitpid(os.posix_spawn('/bin/true', ['true'], {}), 0)", poll=False)
+    for _ in range(3):
+        sensor.poll(20, box._take)
+    assert [event for event in box.events if event.cgroup_id == box.id] == []
+
+
+def test_colliding_cgroup_ids_are_told_apart(sensor: Sensor, folder: Path) -> None:
+    """Two ids that want the same slot, and a third that is not watched."""
+    box = Box(sensor, folder)
+    slots = CONSTANTS["WATCH_SLOTS"]
+    other = box.id + slots * 3
+    sensor.set_flags(other, EVENTS)  # takes the slot
+    sensor.set_flags(box.id, EVENTS)
+    assert box.id in sensor.counters().issued
+    box.run("os.waitpid(os.posix_spawn('/bin/true', ['true'], {}), 0)")
+    assert len(box.seen(Exec)) == 1
+    sensor.unwatch(other)
+    sensor.unwatch(box.id)
+    deadline = time.monotonic() + 5
+    while {other, box.id} & set(sensor.counters().issued):
+        assert time.monotonic() < deadline
+        sensor.poll(10, lambda _: None)
+
+
+def test_losses_are_counted_to_the_last_one(objects: Path, folder: Path) -> None:
+    """The consumer stands still: every call is delivered or counted as lost, by class and cgroup; a quiet neighbour loses none."""
+    calls = 4000
+    flood, quiet = folder / "flood", folder / "quiet"
+    with Sensor(ring_bytes=64 * 1024) as sensor:
+        sensor.watch_parent(folder)
+        flood.mkdir()
+        quiet.mkdir()
+        box, other = Box(sensor, flood), Box(sensor, quiet)
+        code = "os.setresuid(65534, 65534, 65534)\nfor _ in range({}): call(2, b'/etc/shadow', 0)\n"
+        box.run(code.format(calls), poll=False)
+        other.run(code.format(20), poll=False)
+        events: list[AnyEvent] = []
+        before = sensor.counters()
+        while sensor.poll(0, events.append):
+            pass
+        _wait(lambda: sensor.poll(0, events.append) == 0 and any(isinstance(event, Lost) for event in events))
+        after = sensor.counters()
+        opens = [event for event in events if isinstance(event, Open)]
+        delivered = sum(event.cgroup_id == box.id for event in opens)
+        lost = after.lost_by_cgroup[box.id]["open"]
+        assert lost > 0
+        assert delivered + lost == calls
+        assert sum(event.count for event in events if isinstance(event, Lost) and event.of == "open") == lost
+        assert sum(event.cgroup_id == other.id for event in opens) == 20
+        assert other.id not in after.lost_by_cgroup
+        mine = [event for event in events if event.cgroup_id == box.id and not isinstance(event, Lost | Cgroup)]
+        assert before.issued[box.id] == len(mine) + sum(after.lost_by_cgroup[box.id].values()) + 1  # its making
+        assert after.delivered == len([event for event in events if not isinstance(event, Lost)])
+        assert after.undecodable == 0
+        # once read, its credit is whole again
+        box.run("call(2, b'/etc/hostname', 1)")
+        assert sensor.counters().lost_by_cgroup[box.id]["open"] == lost
+
+
+def test_an_event_that_was_refused_by_the_handler_does_not_stop_the_next(box: Box) -> None:
+    box.run("os.waitpid(os.posix_spawn('/bin/true', ['true'], {}), 0)", poll=False)
+
+    def refuse(event: AnyEvent) -> None:
+        raise RuntimeError("handler")
+
+    with pytest.raises(RuntimeError, match="handler"):
+        box.sensor.poll(1000, refuse)
+    box.until(lambda: bool(box.seen(Exec)) and len(box.seen(Exit)) == 2)
+
+
+def test_counters_name_programs_and_cost(box: Box) -> None:
+    if not box.sensor.measure_cost(on=True):
+        pytest.skip("this kernel gives no run-time statistics")
+    try:
+        box.run("for _ in range(100): os.getppid()")
+        programs = box.sensor.counters().programs
+        assert programs["dispatch"].runs > 100
+        assert 0 < programs["dispatch"].run_ns / programs["dispatch"].runs < 100_000
+        assert set(PROGRAMS) - {"dispatch"} <= {name.removeprefix("on_").replace("_made", "") for name in programs}
+    finally:
+        box.sensor.measure_cost(on=False)
+    assert box.sensor.counters().programs == {}
+    assert box.sensor.counters().helper_errors == {}
+
+
+def test_wrong_use_is_refused(objects: Path, tmp_path: Path, sensor: Sensor) -> None:
+    with pytest.raises(InputError, match="power of two"):
+        Sensor(ring_bytes=5000)
+    with pytest.raises(KernelError, match="not running"):
+        Sensor().poll(0, lambda _: None)
+    with pytest.raises(InputError, match="cgroup id"):
+        sensor.set_flags(0, EVENTS)
+    with pytest.raises(InputError, match="the sensor can read"):
+        sensor.set_calls(["no_such_call"])
+    with pytest.raises(KernelError, match="make bpf"):
+        Sensor(object_path=tmp_path / "none.o").start()
+    (tmp_path / "bad.o").write_bytes(b"\x7fELF nothing")
+    with pytest.raises(InputError, match="BPF object"):
+        Sensor(object_path=tmp_path / "bad.o").start()
+
+
+def test_the_verifiers_words_reach_the_error(tmp_path: Path, objects: Path) -> None:
+    source = tmp_path / "bad.bpf.c"
+    source.write_text(
+        "#include <linux/bpf.h>\n#include <bpf/bpf_helpers.h>\n"
+        'char programs_license[] SEC("license") = "GPL";\n'
+        'SEC("tp_btf/sys_exit") int wild(unsigned long long *c) { return *(int *)c[1]; }\n'
+    )
+    command = [sys.executable, "-m", "ziglang", "cc", "-target", "bpfel-freestanding-none", "-O2", "-g", "-idirafter"]
+    command += ["/usr/include/x86_64-linux-gnu", "-idirafter", "/usr/include", "-c", str(source), "-o", str(tmp_path / "bad.o")]
+    subprocess.run(command, check=True, timeout=120)
+    with pytest.raises(KernelError, match=r"bad\.o: load") as caught:
+        BpfObject(tmp_path / "bad.o")
+    assert caught.value.errno
+    assert "wild" in caught.value.log
+    assert "invalid mem access" in caught.value.log
+
+
+def test_features_are_found_by_loading_and_nothing_stays(objects: Path) -> None:
+    host = features.probe_host()
+    found = {feature.name: feature for feature in host.features}
+    assert found["sensor"].present, found["sensor"].detail
+    assert found["tp_btf"].present
+    assert found["cgroup_v2"].present == unified_mount().exists()
+    assert all(feature.present is not None for feature in host.features)
+    assert all(feature.cost for feature in host.features)
