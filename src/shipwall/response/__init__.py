@@ -1,5 +1,6 @@
 """From an alert to a plan, and from a plan to sealed evidence.
 
-Takes: alerts, journal entries, records. Gives: plans, receipts, evidence chains.
-Never: I/O, clocks.
+Takes: alerts, response policies, facts about containers, captured bytes. Gives: plans, bodies of replacements,
+evidence bundles, redacted views.
+Never: I/O, clocks. Start here: `policy.py`, `plan.py`, then `evidence.py`.
 """

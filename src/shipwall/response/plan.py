@@ -1,0 +1,199 @@
+"""Decides what is done about an alert: a plan of ordered steps, or the reason why nothing is done."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+from collections.abc import Iterable
+
+import msgspec
+
+from shipwall.model.alert import Alert
+from shipwall.model.container import ContainerFacts
+from shipwall.model.digest import Digest
+from shipwall.model.errors import InputError
+from shipwall.model.image import parse_image_ref
+from shipwall.model.verdict import Evidence, Reason
+from shipwall.response.policy import Entry, ResponsePolicy
+
+SERVICE_LABELS = ("shipwall.service", "com.docker.compose.service", "com.docker.swarm.service.name")
+FROZEN_MARK = "-frozen-"
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What will be done with `container`, in the order of `steps` (freeze, cut, capture, replace).
+
+    `id` follows from alert and container, so the same alert never makes two plans. `alert` is empty when a person (`actor`) asked.
+    `image`: reference the replacement is made from. `memory_bytes`, `file_bytes`: budgets of the capture. `notes`: what was left
+    out and why.
+    """
+
+    id: str
+    node: str
+    container: str
+    container_name: str
+    service: str
+    steps: tuple[str, ...]
+    created_ns: int
+    alert: str = ""
+    rule: str = ""
+    actor: str = "policy"
+    reason: str = ""
+    image: str = ""
+    image_digest: Digest | None = None
+    memory_bytes: int
+    file_bytes: int
+    notes: tuple[str, ...] = ()
+
+
+class Past(msgspec.Struct, frozen=True, kw_only=True):
+    """One earlier plan, from the journal. `is_frozen`: its container still is."""
+
+    plan: str
+    container: str
+    service: str
+    created_ns: int
+    is_frozen: bool
+
+
+class Declined(msgspec.Struct, frozen=True, kw_only=True):
+    """Nothing is done, and why."""
+
+    reason: Reason
+
+
+def service_of(facts: ContainerFacts) -> str:
+    """The service a container belongs to: a label of its maker, else its name without the mark of a frozen one."""
+    for label in SERVICE_LABELS:
+        if facts.labels.get(label):
+            return facts.labels[label]
+    return facts.name.removeprefix("/").partition(FROZEN_MARK)[0]
+
+
+def plan_response(
+    alert: Alert, policy: ResponsePolicy, facts: ContainerFacts | None, now_ns: int, history: Iterable[Past] = ()
+) -> Plan | Declined:
+    """The plan `policy` asks for, or the reason why there is none.
+
+    Steps: 1 the alert counts (not silenced, in a known container) · 2 an entry applies · 3 the container is not in a plan already ·
+    4 budgets: frozen per service and node, cool-down of the service · 5 what the facts do not allow is left out and noted.
+    *On failure*: declined; an alert was raised in any case.
+    """
+    # 1 the alert counts
+    if alert.silenced_by:
+        return _declined("silenced", f"silence {alert.silenced_by} mutes the alert", alert)
+    if not alert.container or facts is None:
+        return _declined("no-container", "the act is not of a known container", alert, "respond by hand")
+    # 2 an entry applies
+    entry = next((entry for entry in policy.entries if _applies(entry, alert, facts)), None)
+    if entry is None:
+        return _declined("no-entry", f"no entry of the response policy names {alert.rule!r}", alert, "add one to `responses:`")
+    # 3 once is enough
+    history = tuple(history)
+    service = service_of(facts)
+    plan_id = plan_id_of(alert.id, facts.id)
+    if any(past.plan == plan_id or (past.container == facts.id and past.is_frozen) for past in history):
+        return _declined("in-plan", f"container {facts.name} is in a plan already", alert)
+    # 4 budgets
+    frozen = [past for past in history if past.is_frozen]
+    count = sum(past.service == service for past in frozen)
+    if count >= policy.frozen_per_service:
+        why = f"{count} containers of {service} are frozen, the limit is {policy.frozen_per_service}"
+        return _declined("service-budget", why, alert, "thaw or destroy one")
+    if len(frozen) >= policy.frozen_per_node:
+        why = f"{len(frozen)} containers of this node are frozen, the limit is {policy.frozen_per_node}"
+        return _declined("node-budget", why, alert, "thaw or destroy one")
+    latest = max((past.created_ns for past in history if past.service == service), default=None)
+    if latest is not None and now_ns < latest + policy.cooldown_ns:
+        why = f"the last plan for {service} was {(now_ns - latest) / 1e9:.0f} s ago, the cool-down is {policy.cooldown_ns / 1e9:.0f} s"
+        return _declined("cool-down", why, alert)
+    # 5 what the facts allow
+    steps, notes = list(entry.steps), []
+    if "replace" in steps and facts.promotion != "promoted":
+        steps.remove("replace")
+        notes.append(f"no replacement: the image is {facts.promotion}, and only a promoted one may take its place")
+    return Plan(
+        id=plan_id,
+        node=alert.node,
+        container=facts.id,
+        container_name=facts.name.removeprefix("/"),
+        service=service,
+        steps=tuple(steps),
+        created_ns=now_ns,
+        alert=alert.id,
+        rule=alert.rule,
+        reason=alert.output,
+        image=replacement_image(facts),
+        image_digest=facts.image_digest,
+        memory_bytes=policy.memory_bytes,
+        file_bytes=policy.file_bytes,
+        notes=tuple(notes),
+    )
+
+
+def plan_command(
+    command_id: str, steps: tuple[str, ...], facts: ContainerFacts, node: str, actor: str, reason: str, now_ns: int
+) -> Plan:
+    """The plan a person asked for: no budget holds it up. `command_id` makes it unique."""
+    limits = ResponsePolicy()
+    return Plan(
+        id=plan_id_of(command_id, facts.id),
+        node=node,
+        container=facts.id,
+        container_name=facts.name.removeprefix("/"),
+        service=service_of(facts),
+        steps=steps,
+        created_ns=now_ns,
+        actor=actor,
+        reason=reason,
+        image=replacement_image(facts),
+        image_digest=facts.image_digest,
+        memory_bytes=limits.memory_bytes,
+        file_bytes=limits.file_bytes,
+    )
+
+
+def plan_id_of(cause: str, container: str) -> str:
+    """12 hex digits that follow from the cause (alert or command) and the container."""
+    return hashlib.sha256(f"{cause}\n{container}".encode()).hexdigest()[:12]
+
+
+def frozen_name(plan: Plan) -> str:
+    """What the frozen container is called while its replacement bears its name."""
+    return f"{plan.container_name[:200]}{FROZEN_MARK}{plan.id[:6]}"
+
+
+def replacement_image(facts: ContainerFacts) -> str:
+    """The reference to make a clean container from: by manifest digest when it is known, else the engine's image id. Never a tag."""
+    if facts.image_digest is not None:
+        try:
+            return str(parse_image_ref(facts.image_ref).at(facts.image_digest))
+        except InputError:
+            pass
+    return facts.image_config
+
+
+def render_plan(plan: Plan | Declined) -> str:
+    """The plan as lines for a person: what a dry run prints."""
+    if isinstance(plan, Declined):
+        return f"nothing would be done: {plan.reason.message}" + (f"; {plan.reason.next_step}" if plan.reason.next_step else "")
+    words = {
+        "freeze": "stop every process of it where it stands (kernel freezer, then the engine's pause)",
+        "cut": "disconnect it from all its networks",
+        "capture": f"seal evidence: processes, up to {plan.memory_bytes} bytes of memory, up to {plan.file_bytes} bytes of files",
+        "replace": f"rename it to {frozen_name(plan)}, start a clean one from {plan.image}",
+    }
+    lines = [f"plan {plan.id} for container {plan.container_name} ({plan.container[:12]})"]
+    lines += [f"  {number}. {step}: {words[step]}" for number, step in enumerate(plan.steps, 1)]
+    return "\n".join(lines + [f"  note: {note}" for note in plan.notes])
+
+
+def _applies(entry: Entry, alert: Alert, facts: ContainerFacts) -> bool:
+    named = alert.rule in entry.rules or alert.action in entry.actions
+    name = facts.name.removeprefix("/")
+    return named and any(fnmatch.fnmatchcase(name, pattern) for pattern in entry.containers)
+
+
+def _declined(code: str, message: str, alert: Alert, next_step: str = "") -> Declined:
+    evidence = (Evidence(kind="rule", ref=alert.rule, detail=alert.id),)
+    return Declined(reason=Reason(code=code, message=message, evidence=evidence, next_step=next_step))
