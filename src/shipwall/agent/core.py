@@ -1,1 +1,194 @@
-"""What the agent does about what it sees: `handle(inputs, now) → effects`, without touching anything."""
+"""What the agent does about what it sees: `handle(input, now) → effects`, without touching anything.
+
+Inputs are events of the sensor, facts about containers that arrive later, silences, and sealed inventories; effects are values that
+`shell.py` performs. One caller at a time (the shell holds a lock).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from shipwall.model.alert import Alert, Silence
+from shipwall.model.container import ContainerFacts, Process
+from shipwall.model.digest import Digest
+from shipwall.model.event import AnyEvent, Cgroup, Exec, Lost
+from shipwall.model.package import Inventory
+from shipwall.model.wire import AlertRaised, ContainerSeen, EventsSeen, Message
+from shipwall.runtime.decode import container_of_cgroup
+from shipwall.runtime.silence import Silences
+from shipwall.runtime.watch import Watch
+
+RECORDED_NS = 30 * 1_000_000_000
+RECORDED_EVENTS = 20_000
+WAITING_ALERTS = 1_000
+
+
+class Send(msgspec.Struct, frozen=True):
+    """Tell the server."""
+
+    message: Message
+
+
+class LookUp(msgspec.Struct, frozen=True):
+    """Ask the engine about container `id`, whose cgroup is `cgroup_id`."""
+
+    id: str
+    cgroup_id: int
+
+
+class Act(msgspec.Struct, frozen=True):
+    """Consider a response to `alert` (the response policy decides)."""
+
+    alert: Alert
+
+
+Effect = Send | LookUp | Act
+
+
+class Core:
+    """The agent's memory: containers, processes, the last seconds of each container, alerts that wait for facts."""
+
+    def __init__(self, node: str, watch: Watch, find_inventory: Callable[[Digest], Inventory | None]) -> None:
+        self.node = node
+        self.watch = watch
+        self.silences = Silences()
+        self.containers: dict[str, ContainerFacts] = {}
+        self._find_inventory = find_inventory
+        self._cgroups: dict[int, str] = {}
+        self._recorded: dict[str, deque[AnyEvent]] = {}
+        self._waiting: deque[Alert] = deque(maxlen=WAITING_ALERTS)
+        self._owners: dict[Digest, dict[str, str]] = {}
+
+    # what the rules may ask (runtime.watch.Context)
+
+    def container(self, container_id: str) -> ContainerFacts | None:
+        """Facts about a container, None while they are not known."""
+        return self.containers.get(container_id)
+
+    def package_of(self, image_digest: Digest | None, path: str) -> str:
+        """`name version` of the package owning `path` in the image, empty when none does or the image's SBOM is not known."""
+        if image_digest is None:
+            return ""
+        owners = self._owners.get(image_digest)
+        if owners is None:
+            inventory = self._find_inventory(image_digest)
+            if inventory is None:
+                return ""
+            owners = self._owners[image_digest] = file_owners(inventory)
+        return owners.get(path, "")
+
+    # inputs
+
+    def handle_event(self, event: AnyEvent, now_ns: int) -> list[Effect]:
+        """Effects of one event of the sensor."""
+        effects: list[Effect] = []
+        if isinstance(event, Cgroup):
+            return self._cgroup_changed(event)
+        container = self._cgroups.get(event.cgroup_id, "")
+        if container and event.container != container:
+            event = msgspec.structs.replace(event, container=container)
+        if container and not isinstance(event, Lost):
+            self._record(container, event)
+        for alert in self.watch.handle(event, self, now_ns):
+            effects += self._raised(alert, now_ns)
+        if isinstance(event, Exec) and container:
+            effects.append(Send(EventsSeen(node=self.node, events=(event,))))
+        return effects
+
+    def handle_container(self, facts: ContainerFacts, now_ns: int) -> list[Effect]:
+        """Effects of news about a container: told to the server, attached to alerts that were raised before."""
+        known = self.containers.get(facts.id)
+        if known is not None and facts.cgroup_id == 0:
+            facts = msgspec.structs.replace(facts, cgroup_id=known.cgroup_id)
+        if facts.state in ("gone", "exited") and facts.cgroup_id == 0:
+            self.containers.pop(facts.id, None)
+        else:
+            self.containers[facts.id] = facts
+            if facts.cgroup_id:
+                self._cgroups[facts.cgroup_id] = facts.id
+        effects: list[Effect] = []
+        if facts != known:
+            effects.append(Send(ContainerSeen(node=self.node, time_ns=now_ns, container=facts)))
+        for alert in [alert for alert in self._waiting if alert.container == facts.id]:
+            self._waiting.remove(alert)
+            effects.append(Send(AlertRaised(alert=self._with_facts(alert, facts))))
+            effects.append(Act(self._with_facts(alert, facts)))
+        return effects
+
+    def handle_silence(self, silence: Silence) -> None:
+        """A silence was set, changed or ended."""
+        self.silences.put(silence)
+
+    def recorded(self, container_id: str, now_ns: int) -> tuple[AnyEvent, ...]:
+        """The events of the container's last 30 seconds, oldest first."""
+        return tuple(event for event in self._recorded.get(container_id, ()) if event.time_ns >= now_ns - RECORDED_NS)
+
+    def processes(self, snapshot: Iterable[Process]) -> None:
+        """Start-up state: processes that were there before the sensor."""
+        self.watch.processes.load(snapshot)
+
+    def cgroup_known(self, cgroup_id: int, container_id: str) -> None:
+        """Start-up state: the cgroup of a container that was there before the sensor."""
+        self._cgroups[cgroup_id] = container_id
+
+    # inside
+
+    def _cgroup_changed(self, event: Cgroup) -> list[Effect]:
+        container = container_of_cgroup(event.path)
+        if event.act == "made":
+            if not container:
+                return []
+            is_nested = container in self._cgroups.values()
+            self._cgroups[event.made_id] = container
+            return [] if is_nested else [LookUp(id=container, cgroup_id=event.made_id)]
+        gone = self._cgroups.pop(event.made_id, "")
+        if not gone or gone in self._cgroups.values():
+            return []
+        self._recorded.pop(gone, None)
+        facts = self.containers.pop(gone, None)
+        if facts is None:
+            return []
+        facts = msgspec.structs.replace(facts, state="exited", pid=0, cgroup_id=0)
+        return [Send(ContainerSeen(node=self.node, time_ns=event.time_ns, container=facts))]
+
+    def _record(self, container: str, event: AnyEvent) -> None:
+        recorded = self._recorded.setdefault(container, deque(maxlen=RECORDED_EVENTS))
+        recorded.append(event)
+        while recorded[0].time_ns < event.time_ns - RECORDED_NS:
+            recorded.popleft()
+
+    def _raised(self, alert: Alert, now_ns: int) -> list[Effect]:
+        silence = self.silences.active(alert.rule, alert.container_name, now_ns)
+        if silence is not None:
+            alert = msgspec.structs.replace(alert, silenced_by=silence.id)
+        effects: list[Effect] = [Send(AlertRaised(alert=alert)), Send(EventsSeen(node=self.node, events=(alert.event,)))]
+        if alert.container and alert.container not in self.containers:
+            self._waiting.append(alert)  # a response waits too: without facts there is no image to replace it from
+        elif not alert.silenced_by:
+            effects.append(Act(alert))
+        return effects
+
+    def _with_facts(self, alert: Alert, facts: ContainerFacts) -> Alert:
+        path = alert.event.path if isinstance(alert.event, Exec) else (alert.lineage[0].path if alert.lineage else "")
+        return msgspec.structs.replace(
+            alert,
+            container_name=facts.name,
+            image_digest=facts.image_digest,
+            promotion=facts.promotion,
+            package=self.package_of(facts.image_digest, path),
+        )
+
+
+def file_owners(inventory: Inventory) -> dict[str, str]:
+    """Path → `name version` of the package that owns it. Debian lists `/bin/sh` where a merged image has `/usr/bin/sh`: both are given."""
+    owners: dict[str, str] = {}
+    for package in inventory.packages:
+        name = f"{package.name} {package.version}"
+        for path in package.files:
+            owners[path] = name
+            if path.startswith(("/bin/", "/sbin/", "/lib/", "/lib64/")):
+                owners.setdefault("/usr" + path, name)
+    return owners

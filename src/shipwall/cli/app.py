@@ -11,7 +11,21 @@ from shipwall import __version__
 from shipwall.model.errors import ShipwallError
 
 # THE list of nouns: module of shipwall.cli → name of the command group, or None for commands of their own.
-NOUNS: dict[str, str | None] = {}
+NOUNS: dict[str, str | None] = {
+    "image": "image",
+    "key": "key",
+    "demo": None,
+    "up": None,
+    "doctor": None,
+    "rule": "rule",
+    "engine": "engine",
+    "run": None,
+    "cleanup": None,
+    "evidence": "evidence",
+    "alert": "alert",
+    "container": "container",
+    "console": "console",
+}
 
 
 def build_app() -> typer.Typer:
@@ -47,6 +61,8 @@ def main() -> None:
         from shipwall.cli.output import neutral
 
         sys.stderr.write(f"shipwall: {neutral(error.line())}\n")
+        if excerpt := getattr(error, "excerpt", ""):  # a text of the user's, with a caret below the place
+            sys.stderr.write("".join(f"  {neutral(line)}\n" for line in excerpt.split("\n")))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.stderr.write("shipwall: interrupted\n")

@@ -1,5 +1,5 @@
-"""The unprivileged process
+"""The unprivileged process.
 
-Takes:  API, console, store.. Gives: wire messages and HTTP requests.
-Never: pages, rows, commands to agents. Start here: `root, the engine, the kernel`.
+Takes: wire messages from agents and command lines, HTTP from browsers. Gives: rows, pages, live changes, commands to agents.
+Never: root, the engine, the kernel, an address other than loopback. Start here: `main.py`, then `service.py`, `link.py`, `app.py`.
 """

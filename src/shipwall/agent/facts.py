@@ -1,0 +1,61 @@
+"""What the engine's record of a container says, in Shipwall's words."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from shipwall.model.container import ContainerFacts
+from shipwall.model.digest import Digest
+
+_STATES = {
+    "running": "running",
+    "paused": "frozen",
+    "created": "created",
+    "exited": "exited",
+    "dead": "exited",
+    "removing": "gone",
+}
+
+
+def facts_of(
+    record: dict[str, Any], *, image_digest: Digest | None, promotion: str, cgroup_id: int = 0, pid: int = 0
+) -> ContainerFacts:
+    """The facts in the engine's inspect `record`. `cgroup_id`, `pid`: as the root namespace sees them, 0 when unknown."""
+    config, host, state = record.get("Config") or {}, record.get("HostConfig") or {}, record.get("State") or {}
+    networks = (record.get("NetworkSettings") or {}).get("Networks") or {}
+    labels = config.get("Labels") or {}
+    return ContainerFacts(
+        id=str(record["Id"]),
+        name=str(record.get("Name", "")).removeprefix("/"),
+        image_ref=str(config.get("Image", "")),
+        image_config=str(record.get("Image", "")),
+        image_digest=image_digest,
+        promotion=promotion,
+        state=_STATES.get(str(state.get("Status", "")), str(state.get("Status", ""))),
+        cgroup_id=cgroup_id,
+        pid=pid,
+        created_ns=_time_ns(str(record.get("Created", ""))),
+        privileged=bool(host.get("Privileged")),
+        user=str(config.get("User", "")),
+        ports=tuple(_ports((record.get("NetworkSettings") or {}).get("Ports") or host.get("PortBindings") or {})),
+        labels={str(key): str(value) for key, value in labels.items()},
+        networks=tuple(sorted(networks)),
+        replaces=str(labels.get("shipwall.replaces", "")),
+    )
+
+
+def _ports(bindings: dict[str, Any]) -> list[str]:
+    return [
+        f"{binding.get('HostIp') or '0.0.0.0'}:{binding.get('HostPort', '')}->{port}"  # noqa: S104  # shown, not bound
+        for port, found in sorted(bindings.items())
+        for binding in found or []
+    ]
+
+
+def _time_ns(text: str) -> int:
+    """Nanoseconds of the engine's RFC 3339 time; 0 when it says none."""
+    try:
+        return int(datetime.fromisoformat(text[:19] + "+00:00").timestamp()) * 1_000_000_000
+    except ValueError:
+        return 0

@@ -1,0 +1,421 @@
+"""The agent's hands: feeds `core` with what the kernel, the engine and the server say, and performs its effects.
+
+Threads: the sensor's (events; freezes at once), one for slow responses, two following the engine, one speaking to the server, and the main
+thread with the admission plugin and the housekeeping. The core is entered by one thread at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import queue
+import resource
+import signal
+import socket
+import struct
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from shipwall.adapters.engine import Engine
+from shipwall.adapters.evidence import EvidenceStore
+from shipwall.adapters.files import write_whole
+from shipwall.adapters.functions import read_functions
+from shipwall.adapters.instance import Instance
+from shipwall.adapters.inventories import Inventories
+from shipwall.adapters.journal import Journal
+from shipwall.adapters.keys import Keys
+from shipwall.adapters.link import node_name
+from shipwall.adapters.rule_files import load_rules
+from shipwall.agent.acts import Acts
+from shipwall.agent.core import Act, Core, Effect, LookUp, Send
+from shipwall.agent.engine_watch import EngineWatch
+from shipwall.agent.outbox import Outbox
+from shipwall.agent.plugin import AdmissionPlugin
+from shipwall.agent.promotions import AdmissionPolicies, Promotions
+from shipwall.journeys.collect import KEY_NAME, seal_with
+from shipwall.journeys.respond import Responder
+from shipwall.kernel.cgroups import unified_mount
+from shipwall.kernel.processes import read_processes
+from shipwall.kernel.sensor import CHILDREN, EVENTS, KILL_DRIFT, Sensor
+from shipwall.model.alert import Alert
+from shipwall.model.container import ContainerFacts
+from shipwall.model.digest import ImageIdentity
+from shipwall.model.errors import InputError, ShipwallError
+from shipwall.model.event import AnyEvent
+from shipwall.model.wire import AnyMessage, Command, CommandResult, Health, ResponseStep, SilenceSet
+from shipwall.response.plan import Declined, Plan, plan_response, render_plan
+from shipwall.response.policy import ResponsePolicy, parse_response_policy
+from shipwall.runtime.rules.paths import read_paths
+from shipwall.runtime.watch import Watch
+
+HEALTH_S = 2.0
+RESUME_S = 5.0
+
+
+@dataclass
+class Settings:
+    """What one agent is told at its start."""
+
+    instance: Instance
+    engine: Path | None = None
+    cgroup: str = ""
+    rules: list[Path] = field(default_factory=list)
+    response: Path | None = None
+    reader_group: int | None = None
+
+
+class Agent:
+    """One node's agent. `run` returns after SIGTERM."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.instance = settings.instance
+        self.node = node_name()
+        self.started_ns = time.time_ns()
+        self.functions = read_functions(self.instance)
+        self.policy = _read_policy(settings.response)
+        self.inventories = Inventories(self.instance.state / "inventories")
+        self.promotions = Promotions(self.instance)
+        watch = Watch(load_rules(*settings.rules), self.node, boot=f"{self.started_ns:x}")
+        self.core = Core(self.node, watch, self.inventories.get)
+        self._core_lock = threading.RLock()
+        self._jobs: queue.Queue[tuple[Plan, Alert, tuple[AnyEvent, ...]] | Command | None] = queue.Queue()
+        self.outbox = Outbox(self.instance.link_socket, self._received, say)
+        self.sensor = Sensor()
+        self.acts = Acts()
+        self.responder: Responder | None = None
+        self.engine_watch: EngineWatch | None = None
+        self.plugin: AdmissionPlugin | None = None
+        self._failed: dict[str, str] = {}
+        self._going = threading.Event()
+        self._going.set()
+
+    def run(self) -> None:
+        """Watch until SIGTERM or SIGINT."""
+        with self.sensor:
+            self._start_sensor()
+            if self.settings.engine is not None:
+                self._start_engine(self.settings.engine)
+            self.outbox.start()
+            sensing = threading.Thread(target=self._sense, name="sensor", daemon=True)
+            sensing.start()
+            jobs = threading.Thread(target=self._work, name="responses", daemon=True)
+            try:
+                asyncio.run(self._housekeeping(jobs))
+            finally:
+                self._going.clear()
+                self._jobs.put(None)
+                sensing.join(5)
+                if jobs.ident is not None:
+                    jobs.join(20)
+                self.outbox.drain(2)
+                self.outbox.stop()
+
+    # -- start ----------------------------------------------------------------------------------------------------------
+
+    def _start_sensor(self) -> None:
+        self.core.processes(read_processes())
+        self.sensor.set_open_prefixes(read_paths(self.core.watch.rules).prefixes)
+        for pid in filter(None, (os.getpid(), self.settings.engine and listener_pid(self.settings.engine))):
+            self.sensor.leave_mount_namespace(Path(f"/proc/{pid}/ns/mnt").stat().st_ino)
+        self._watch_parent()
+
+    def _watch_parent(self) -> None:
+        """Containers of a known parent carry their cgroup from their first event on; without one, they are met when they appear."""
+        parent = unified_mount() / self.settings.cgroup.strip("/")
+        if self.settings.cgroup:
+            parent.mkdir(exist_ok=True)
+            self.sensor.watch_parent(parent, self._flags())
+        elif self.settings.engine is not None:
+            self.sensor.watch_parent(parent, CHILDREN)
+
+    def _flags(self) -> int:
+        return EVENTS | CHILDREN | (KILL_DRIFT if self.functions["kill"] == "enforce" else 0)
+
+    def _start_engine(self, socket: Path) -> None:
+        journal = Journal(self.instance.agent / "journal.jsonl")
+        engine = Engine(socket, 30)
+        self.responder = Responder(
+            engine=engine,
+            journal=journal,
+            store=EvidenceStore(self.instance.evidence, self.settings.reader_group),
+            sign=seal_with(Keys(self.instance.keys).signer(KEY_NAME)),
+            report=self.outbox.put,
+            folder=self.instance.agent,
+            node=self.node,
+            act_headers=self.acts.headers,
+            identify=self._identify,
+        )
+        self.engine_watch = EngineWatch(socket, self.promotions, self.inventories, self._learned, say)
+        self.plugin = AdmissionPlugin(
+            Engine(socket, 5),
+            self.promotions,
+            self.responder.frozen,
+            self.outbox.put,
+            node=self.node,
+            acts=self.acts,
+            policy=AdmissionPolicies(self.instance, socket),
+            mode=lambda: read_functions(self.instance)["admission"],  # asked anew: `function set` counts from the next request on
+        )
+
+    def _meet_containers(self) -> None:
+        """Containers that were there before the agent: their cgroups are watched from now on."""
+        if self.engine_watch is None or self.responder is None:
+            return
+        if self.plugin is not None:
+            for record, verdict in self.plugin.sweep():
+                say(f"container {record.name} would not be admitted: {'; '.join(reason.message for reason in verdict.reasons)}")
+        for container in self.engine_watch.list_containers():
+            folder = find_container_folder(container)
+            if folder is None:
+                continue
+            cgroup_id = self.sensor.watch_parent(folder, self._flags())
+            with self._core_lock:
+                self.core.cgroup_known(cgroup_id, container)
+            self.engine_watch.look_up(container, cgroup_id)
+
+    def _identify(self, record: dict[str, Any]) -> ImageIdentity | None:
+        config = str(record.get("Id", ""))
+        promotion = self.promotions().get(config)
+        if promotion is not None:
+            return promotion.image
+        inventory = self.inventories.find_by_config(config)
+        return inventory.image if inventory else None
+
+    # -- inputs ---------------------------------------------------------------------------------------------------------
+
+    def _sense(self) -> None:
+        while self._going.is_set():
+            try:
+                self.sensor.poll(200, self._event)
+            except ShipwallError as error:
+                self._failed["sensor"] = error.line()
+                say(f"sensor: {error.line()}")
+                return
+
+    def _event(self, event: AnyEvent) -> None:
+        with self._core_lock:
+            effects = self.core.handle_event(event, time.time_ns())
+        self._perform(effects)
+
+    def _learned(self, facts: ContainerFacts) -> None:
+        with self._core_lock:
+            effects = self.core.handle_container(facts, time.time_ns())
+        self._perform(effects)
+
+    def _received(self, message: AnyMessage) -> None:
+        if isinstance(message, Command):
+            self._jobs.put(message)
+        elif isinstance(message, SilenceSet):
+            with self._core_lock:
+                self.core.handle_silence(message.silence)
+
+    # -- effects --------------------------------------------------------------------------------------------------------
+
+    def _perform(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Send):
+                self.outbox.put(effect.message)
+            elif isinstance(effect, LookUp):
+                self.sensor.set_flags(effect.cgroup_id, self._flags())
+                if self.engine_watch is not None:
+                    self.engine_watch.look_up(effect.id, effect.cgroup_id)
+            elif isinstance(effect, Act):
+                self._consider(effect.alert)
+
+    def _consider(self, alert: Alert) -> None:
+        """Plan, freeze at once, leave the slow steps to the other thread."""
+        if self.responder is None or not self.policy.entries:
+            return
+        facts = self.core.container(alert.container)
+        plan = plan_response(alert, self.policy, facts, time.time_ns(), self.responder.history())
+        if isinstance(plan, Declined):
+            if plan.reason.code != "no-entry":
+                say(f"no response to alert {alert.id}: {plan.reason.message}")
+            return
+        if self.functions["response"] != "enforce":
+            say(f"function response only observes; it would do: {render_plan(plan)}")
+            self._tell_plan(plan, "observed")
+            return
+        self.responder.freeze_now(plan, alert)
+        self._jobs.put((plan, alert, self.core.recorded(alert.container, time.time_ns())))
+
+    def _tell_plan(self, plan: Plan, status: str) -> None:
+        for step in plan.steps:
+            self.outbox.put(
+                ResponseStep(
+                    node=self.node,
+                    plan=plan.id,
+                    alert=plan.alert,
+                    container=plan.container,
+                    step=step,
+                    status=status,
+                    time_ns=time.time_ns(),
+                )
+            )
+
+    def _work(self) -> None:
+        """Slow steps, one job at a time; what a crash left is finished first."""
+        if self.responder is None:
+            return
+        self._resume()
+        resumed = time.monotonic()
+        while True:
+            try:
+                job = self._jobs.get(timeout=1.0)
+            except queue.Empty:
+                if time.monotonic() - resumed > RESUME_S:
+                    self._resume()
+                    resumed = time.monotonic()
+                continue
+            if job is None:
+                return
+            try:
+                self._do(job)
+            except ShipwallError as error:
+                say(f"response: {error.line()}")
+
+    def _resume(self) -> None:
+        assert self.responder is not None
+        try:
+            for outcome in self.responder.resume():
+                say(f"plan {outcome.plan.id}: resumed, {'done' if outcome.done else 'not done yet'}")
+        except ShipwallError as error:
+            say(f"resume: {error.line()}")
+
+    def _do(self, job: tuple[Plan, Alert, tuple[AnyEvent, ...]] | Command) -> None:
+        assert self.responder is not None
+        if not isinstance(job, Command):
+            plan, alert, events = job
+            outcome = self.responder.carry_out(plan, alert, events)
+            if outcome.frozen_ns:
+                self.outbox.put(_stopped(alert, "frozen"))
+            return
+        facts = self.core.container(job.target) or (self.engine_watch.find(job.target) if self.engine_watch else None)
+        if facts is None:
+            self.outbox.put(CommandResult(id=job.id, done=False, detail=f"no container {job.target[:12]} on this node"))
+            return
+        self.outbox.put(self.responder.command(job, facts))
+
+    # -- housekeeping ---------------------------------------------------------------------------------------------------
+
+    async def _housekeeping(self, responding: threading.Thread) -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        place = self.instance.state / "plugins" / "shipwall.sock"
+        answering = asyncio.Event()
+        serving = asyncio.create_task(self.plugin.serve(place, answering.set)) if self.plugin is not None else None
+        if serving is None:
+            answering.set()
+        else:
+            serving.add_done_callback(lambda _: answering.set())
+        try:
+            await answering.wait()  # an enrolled engine refuses every call, ours too, until the plugin answers
+            if self.engine_watch is not None:
+                self.engine_watch.start()
+            responding.start()
+            await asyncio.to_thread(self._meet_safely)
+            await asyncio.to_thread(write_whole, self.instance.agent / "ready", json.dumps({"pid": os.getpid()}).encode(), 0o600)
+            say(f"watching as {self.node}")
+            while not stop.is_set():
+                if serving is not None and serving.done():
+                    serving.result()
+                    raise InputError("admission plugin", "ended by itself", "look at the lines above")
+                await asyncio.to_thread(self._tick)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), HEALTH_S / 2)
+        finally:
+            if serving is not None and self.plugin is not None:
+                self.plugin.stop()
+                await asyncio.gather(serving, return_exceptions=True)
+
+    def _meet_safely(self) -> None:
+        try:
+            self._meet_containers()
+        except ShipwallError as error:
+            say(f"containers of the engine: {error.line()}")
+
+    def _tick(self) -> None:
+        self._follow_functions()
+        self.outbox.put(self.health())
+
+    def _follow_functions(self) -> None:
+        try:
+            functions = read_functions(self.instance)
+        except ShipwallError as error:
+            say(error.line())
+            return
+        if functions == self.functions:
+            return
+        self.functions = functions
+        say(f"functions: {functions}")
+        self._watch_parent()
+        self._meet_safely()
+
+    def health(self) -> Health:
+        """The sensor's and the agent's state, now."""
+        counters = self.sensor.counters()
+        return Health(
+            node=self.node,
+            time_ns=time.time_ns(),
+            started_ns=self.started_ns,
+            delivered=counters.delivered,
+            lost=counters.lost | ({"outbox": self.outbox.lost} if self.outbox.lost else {}),
+            helper_errors=counters.helper_errors,
+            containers=len(self.core.containers),
+            rss_bytes=_rss_bytes(),
+            cpu_ns=int(1e9 * sum(resource.getrusage(resource.RUSAGE_SELF)[:2])),
+            ring_bytes=counters.pending_bytes,
+            functions={**self.functions, **{name: f"failed: {why}" for name, why in self._failed.items()}},
+        )
+
+
+def say(line: str) -> None:
+    """One line of the agent's log, on standard error."""
+    sys.stderr.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} agent: {' '.join(line.split())}\n")
+    sys.stderr.flush()
+
+
+def listener_pid(socket_path: Path) -> int:
+    """The process that listens on a unix socket, 0 when none does: its mount namespace is where the engine prepares containers."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(socket_path))
+        except OSError:
+            return 0
+        pid, _, _ = struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return int(pid)
+
+
+def find_container_folder(container: str) -> Path | None:
+    """The v2 cgroup folder of a running container, None when it has none."""
+    mount = unified_mount()
+    for pattern in (f"*/{container}", f"*/docker-{container}.scope", f"*/*/{container}"):
+        for found in mount.glob(pattern):
+            return found
+    return None
+
+
+def _stopped(alert: Alert, by: str) -> AnyMessage:
+    from shipwall.model.wire import AlertRaised
+
+    return AlertRaised(alert=msgspec.structs.replace(alert, stopped=alert.stopped or by))
+
+
+def _read_policy(path: Path | None) -> ResponsePolicy:
+    if path is None:
+        return ResponsePolicy()
+    return parse_response_policy(path.read_bytes(), str(path))
+
+
+def _rss_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()

@@ -1,0 +1,218 @@
+"""`shipwall rule`: what the rules are, whether a rule file is right, why a rule would fire, and what a test of it says."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shipwall.cli.output import Output, OutputOption, console, neutral, print_json
+
+app = typer.Typer(no_args_is_help=True, help="Detection rules in Falco's language: list, check, explain, test.")
+
+RulesOption = Annotated[list[Path] | None, typer.Option("--rules", help="rule file or folder after the shipped ones; repeatable")]
+AloneOption = Annotated[bool, typer.Option("--alone", help="leave the shipped rules out")]
+
+
+@app.command("list")
+def list_rules(rules: RulesOption = None, alone: AloneOption = False, output: OutputOption = Output.TABLE) -> None:
+    """List rules, with those that cannot be judged yet and why.
+
+    Examples:
+
+      shipwall rule list
+
+      shipwall rule list --alone --rules falco_rules.yaml --output json
+    """
+    with _pointing():
+        from shipwall.adapters.rule_files import load_rules
+
+        found = load_rules(*(rules or []), shipped=not alone)
+    if output is Output.JSON:
+        print_json({
+            "rules": [
+                {"rule": rule.name, "priority": rule.priority, "action": rule.action, "enabled": rule.enabled,
+                 "events": sorted(rule.kinds), "tags": rule.tags, "untold_in_output": rule.untold, "file": rule.file,
+                 "line": rule.line}
+                for rule in found.rules
+            ],
+            "skipped": [
+                {"rule": rule.name, "reason": rule.reason, "fields": rule.fields, "file": rule.file, "line": rule.line}
+                for rule in found.skipped
+            ],
+        })  # fmt: skip
+        return
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("rule", "priority", "action", "events", "techniques", box=None, header_style="bold")
+    for rule in found.rules:
+        techniques = " ".join(tag for tag in rule.tags if tag[:1] == "T" and tag[1:2].isdigit())
+        name = neutral(rule.name) + ("" if rule.enabled else " (off)")
+        table.add_row(escape(name), rule.priority, rule.action, " ".join(sorted(rule.kinds)), escape(neutral(techniques)))
+    console.print(table)
+    for skipped in found.skipped:
+        console.print(f"skipped: {neutral(skipped.name)}: {neutral(skipped.reason)}", markup=False, style="dim")
+
+
+@app.command("check")
+def check(
+    files: Annotated[list[Path], typer.Argument(help="rule files or folders, in load order")],
+    alone: AloneOption = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Check rule files as the agent would load them, after the shipped ones. Errors show line, column and the likely meaning.
+
+    Examples:
+
+      shipwall rule check my-rules.yaml
+
+      shipwall rule check --alone falco_rules.yaml
+    """
+    with _pointing():
+        from shipwall.adapters.rule_files import load_rules
+        from shipwall.runtime.rules.paths import read_paths
+
+        found = load_rules(*files, shipped=not alone)
+        unbounded = read_paths(found).unbounded
+    if output is Output.JSON:
+        print_json({
+            "rules": len(found.rules),
+            "skipped": [{"rule": rule.name, "reason": rule.reason, "fields": rule.fields} for rule in found.skipped],
+            "reads_not_bounded": unbounded,
+            "untold_in_output": {rule.name: rule.untold for rule in found.rules if rule.untold},
+        })  # fmt: skip
+        return
+    for skipped in found.skipped:
+        place = f"{neutral(skipped.file)}:{skipped.line}"
+        console.print(f"{place}: {neutral(skipped.name)}: skipped, {neutral(skipped.reason)}", markup=False)
+    for name in unbounded:
+        console.print(
+            f"{neutral(name)}: sees only the reads that other rules ask for: its paths have no fixed beginning", markup=False
+        )
+    console.print(f"{len(found.rules)} rules loaded, {len(found.skipped)} skipped", markup=False)
+
+
+@app.command("explain")
+def explain(
+    rule: Annotated[str, typer.Argument(help="name of the rule")],
+    rules: RulesOption = None,
+    alone: AloneOption = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Explain one rule: what it is for, its condition with macros and lists written out, and what each field means.
+
+    Examples:
+
+      shipwall rule explain "Sensitive file read"
+    """
+    with _pointing():
+        from shipwall.adapters.rule_files import load_rules
+        from shipwall.lang.condition import fields_of, render_condition
+        from shipwall.lang.diagnostic import did_you_mean
+        from shipwall.model.errors import InputError
+        from shipwall.runtime.fields import MEANINGS
+
+        found = load_rules(*(rules or []), shipped=not alone)
+        named = found.find(rule)
+        if named is None:
+            skipped = next((entry for entry in found.skipped if entry.name.lower() == rule.lower()), None)
+            if skipped is not None:
+                raise InputError(
+                    f"rule {skipped.name!r}", f"is skipped: {skipped.reason}", f"it stands at {skipped.file}:{skipped.line}"
+                )
+            names = [entry.name for entry in found.rules] + [entry.name for entry in found.skipped]
+            raise InputError(f"rule {rule!r}", "does not exist", did_you_mean(rule, names) or "see `shipwall rule list`")
+    meanings = {}
+    for field in fields_of(named.condition):
+        name = field.name if field.name in MEANINGS else "evt.arg"
+        meanings[field.name] = MEANINGS[name].help
+    if output is Output.JSON:
+        print_json({
+            "rule": named.name, "description": named.description, "priority": named.priority, "action": named.action,
+            "enabled": named.enabled, "tags": named.tags, "events": sorted(named.kinds), "condition": named.written,
+            "expanded": render_condition(named.condition), "fields": meanings, "file": named.file, "line": named.line,
+        })  # fmt: skip
+        return
+    lines = [
+        named.name,
+        f"  {named.description}",
+        f"  priority {named.priority}, action {named.action}, {'on' if named.enabled else 'off'}, {named.file}:{named.line}",
+        f"  tags: {', '.join(named.tags)}",
+        f"  judged on: {', '.join(sorted(named.kinds))}",
+        "",
+        "condition:",
+        f"  {named.written}",
+        "",
+        "written out:",
+        f"  {render_condition(named.condition)}",
+        "",
+        "fields:",
+        *(f"  {name}: {meaning}" for name, meaning in sorted(meanings.items())),
+    ]
+    for line in lines:
+        console.print(neutral(line), markup=False)
+
+
+@app.command("test")
+def play(
+    files: Annotated[list[Path], typer.Argument(help="rule tests (JSON)")],
+    rules: RulesOption = None,
+    alone: AloneOption = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Play recorded events against the rules: events in, alerts out. Exit code 1 when an expected alert is missing or one is too many.
+
+    A test is JSON: {"title": ..., "containers": [...], "processes": [...], "packages": {path: "name version"}, "events": [...],
+    "expect": ["rule", ...]}, or a list of such; events have the wire form (`"kind": "exec"`, ...).
+
+    Examples:
+
+      shipwall rule test attack.json --rules my-rules.yaml
+    """
+    with _pointing():
+        from shipwall.adapters.rule_files import load_rules
+        from shipwall.model.errors import StorageError
+        from shipwall.runtime.scene import MAX_BYTES, parse_scenes, play_scene
+
+        found = load_rules(*(rules or []), shipped=not alone)
+        played = []
+        for file in files:
+            try:
+                with file.open("rb") as opened:
+                    data = opened.read(MAX_BYTES + 1)
+            except OSError as error:
+                raise StorageError(str(file), error.strerror or str(error), "check the path") from error
+            played += [play_scene(found, scene) for scene in parse_scenes(data, str(file))]
+    failed = any(scene.missing or scene.surplus for scene in played)
+    if output is Output.JSON:
+        print_json(played)
+    else:
+        for scene in played:
+            wrong = [*(f"missing: {name}" for name in scene.missing), *(f"too many: {name}" for name in scene.surplus)]
+            state = "; ".join(wrong) or "as expected"
+            console.print(neutral(f"{scene.title or 'test'}: {len(scene.alerts)} alerts, {state}"), markup=False)
+            for alert in scene.alerts:
+                ended = f" [{alert.stopped}]" if alert.stopped else ""
+                console.print(neutral(f"  {alert.priority}: {alert.rule}: {alert.output}{ended}"), markup=False)
+    if failed:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _pointing() -> Iterator[None]:
+    """Shows an error in a text with its line and a caret below it; ends the command with that error's exit code."""
+    from shipwall.lang.diagnostic import SourceError
+
+    try:
+        yield
+    except SourceError as error:
+        sys.stderr.write(f"shipwall: {neutral(error.line())}\n")
+        for line in error.excerpt.split("\n"):
+            if line:
+                sys.stderr.write(f"  {neutral(line.expandtabs(4))}\n")
+        raise typer.Exit(error.exit_code) from error

@@ -1,0 +1,5 @@
+"""`python -m shipwall.server`."""
+
+from shipwall.server.main import main
+
+main()

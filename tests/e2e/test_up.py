@@ -1,0 +1,128 @@
+"""`shipwall up` watches, changes nothing, survives the death of its parts, and is taken away without trace."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shipwall.adapters.instance import Instance
+from shipwall.adapters.link import Link
+from shipwall.adapters.supervise import wait_until
+from shipwall.adapters.unprivileged import SERVER_ID
+from shipwall.journeys.uninstall import uninstall
+from shipwall.model.errors import ShipwallError
+from shipwall.model.wire import Answer, Query
+
+pytestmark = [pytest.mark.root, pytest.mark.bpf]
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[Instance]:
+    found = Instance(tmp_path / "s")
+    try:
+        yield found
+    finally:
+        uninstall(found)
+
+
+def _start(instance: Instance, *more: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "shipwall", "up", "--state", str(instance.state), "--engine", "none", *more]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert process.stdout is not None
+    lines = [process.stdout.readline().decode() for _ in range(2)]
+    assert "one-time login: http://127.0.0.1:" in lines[1], lines
+    return process
+
+
+def _end(process: subprocess.Popen[bytes], number: signal.Signals) -> int:
+    process.send_signal(number)
+    code = process.wait(30)
+    assert process.stdout is not None
+    process.stdout.close()
+    return code
+
+
+def _pids(instance: Instance, module: str) -> list[int]:
+    """Live processes of one part of the instance, zombies left out."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        try:
+            words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            state = (folder / "stat").read_bytes().rpartition(b")")[2].split()[0]
+        except OSError:
+            continue
+        if module in words and str(instance.state) in words and state != b"Z":
+            found.append(int(folder.name))
+    return found
+
+
+def _health(instance: Instance) -> list[dict[str, object]]:
+    try:
+        with Link(instance.link_socket, "cli") as link:
+            answer = link.ask(Query(what="health"))
+    except ShipwallError:
+        return []
+    return list(answer.rows) if isinstance(answer, Answer) else []
+
+
+def test_up_watches_and_goes_without_trace(instance: Instance) -> None:
+    mounts = Path("/proc/self/mounts").read_text()
+    process = _start(instance)
+    try:
+        (server,) = _pids(instance, "shipwall.server")
+        assert Path(f"/proc/{server}").stat().st_uid == SERVER_ID
+        assert wait_until(lambda: bool(_health(instance)), 10)
+        health = _health(instance)[-1]
+        assert health["functions"] == {"admission": "observe", "kill": "observe", "response": "observe"}
+        assert int(str(health["rss_bytes"])) < 120 * 1024 * 1024
+    finally:
+        code = _end(process, signal.SIGINT)
+    assert code == 0
+    assert _pids(instance, "shipwall.server") == _pids(instance, "shipwall.agent") == []
+    command = [sys.executable, "-m", "shipwall", "uninstall", "--yes", "--state", str(instance.state), "--output", "json"]
+    done = subprocess.run(command, capture_output=True, check=True)
+    assert json.loads(done.stdout)["done"]
+    assert not instance.state.exists()
+    assert Path("/proc/self/mounts").read_text() == mounts
+
+
+@pytest.mark.parametrize("part", ["shipwall.agent", "shipwall.server"])
+def test_a_part_that_dies_is_started_again(instance: Instance, part: str) -> None:
+    process = _start(instance)
+    try:
+        (before,) = _pids(instance, part)
+        os.kill(before, signal.SIGKILL)
+        assert wait_until(lambda: _pids(instance, part) not in ([], [before]), 20)
+        last = max((int(str(row["time_ns"])) for row in _health(instance)), default=0)
+        assert wait_until(lambda: any(int(str(row["time_ns"])) > last for row in _health(instance)), 20)
+    finally:
+        _end(process, signal.SIGINT)
+
+
+def test_nothing_outlives_a_killed_supervisor(instance: Instance) -> None:
+    process = _start(instance)
+    _end(process, signal.SIGKILL)
+    assert wait_until(lambda: not _pids(instance, "shipwall.server") + _pids(instance, "shipwall.agent"), 10)
+    again = _start(instance)  # and it comes up again where it was
+    _end(again, signal.SIGTERM)
+
+
+def test_only_one_at_a_time(instance: Instance) -> None:
+    process = _start(instance)
+    try:
+        command = [sys.executable, "-m", "shipwall", "up", "--state", str(instance.state), "--engine", "none"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 3
+        assert "is already up" in done.stderr
+        assert len(_pids(instance, "shipwall.agent")) == 1
+    finally:
+        _end(process, signal.SIGINT)

@@ -1,0 +1,72 @@
+"""`shipwall rule`, as a person types it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from shipwall.cli.rule import app
+
+GOLDEN = Path(__file__).parents[2] / "golden/rules"
+
+
+def _run(*words: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, list(words), env={"COLUMNS": "200"})
+    return result.exit_code, result.output
+
+
+def test_list_shows_every_shipped_rule() -> None:
+    code, said = _run("list", "--output", "json")
+    listed = json.loads(said)
+    assert code == 0
+    assert len(listed["rules"]) >= 10
+    assert listed["skipped"] == []
+    assert "Sensitive file read" in _run("list")[1]
+
+
+def test_check_points_at_the_mistake(tmp_path: Path) -> None:
+    file = tmp_path / "my.yaml"
+    file.write_text(
+        "- rule: X\n  desc: d\n  condition: >\n    evt.type = execve and\n    proc.nme = foo\n  output: o\n  priority: ERROR\n"
+    )
+    code, said = _run("check", str(file))
+    assert code == 3
+    assert "my.yaml:5:5: unknown field 'proc.nme'; did you mean 'proc.name'?" in said
+    assert "      proc.nme = foo\n      ^\n" in said
+
+
+def test_check_names_what_is_skipped(tmp_path: Path) -> None:
+    file = tmp_path / "my.yaml"
+    file.write_text("- rule: X\n  desc: d\n  condition: proc.tty != 0\n  output: o\n  priority: ERROR\n")
+    code, said = _run("check", "--alone", str(file))
+    assert code == 0
+    assert "X: skipped, the sensor does not tell proc.tty" in said
+    assert "0 rules loaded, 1 skipped" in said
+
+
+def test_explain_writes_the_condition_out() -> None:
+    code, said = _run("explain", "change to root")
+    assert code == 0
+    assert "shipwall.old_uid: user id before the act" in said
+    assert "container.id exists" in said
+
+
+def test_test_passes_and_fails(tmp_path: Path) -> None:
+    scene = GOLDEN / "change_to_root.json"
+    code, said = _run("test", str(scene), "--output", "json")
+    assert code == 0
+    assert [alert["rule"] for alert in json.loads(said)[0]["alerts"]] == ["Change to root", "Change to root"]
+    changed = json.loads(scene.read_text()) | {"expect": ["Sensitive file read"]}
+    (tmp_path / "wrong.json").write_text(json.dumps(changed))
+    code, said = _run("test", str(tmp_path / "wrong.json"))
+    assert code == 1
+    assert "missing: Sensitive file read" in said
+    assert "too many: Change to root" in said
+
+
+@pytest.mark.parametrize("command", ["list", "check", "explain", "test"])
+def test_help_has_examples(command: str) -> None:
+    assert "Examples" in _run(command, "--help")[1]
