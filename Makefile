@@ -35,14 +35,14 @@ check: $(VENV)/.ready ## contracts, types, lint
 fmt: $(VENV)/.ready ## format and mend what can be mended
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format -q .
 
-bench: setup ## the measures: latency, cost, memory, scan
-	@$(BIN)/python -m scripts.bench
-
 golden: setup ## renew the golden files (read the difference before you commit it)
 	@SHIPWALL_RENEW_GOLDEN=1 $(BIN)/python -m pytest -q tests/golden
 
-docs: setup ## renew the screenshots of the console
-	@$(BIN)/python -m scripts.screenshots
+bench: setup ## what the sensor costs and what a scan needs
+	@$(BIN)/python scripts/bench.py
+
+docs: setup ## renew the screenshots of the console from a real run of the demo
+	@$(BIN)/python scripts/screenshots.py
 
 lock: ## renew requirements.lock
 	@scripts/lock

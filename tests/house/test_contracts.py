@@ -73,6 +73,8 @@ def test_every_room_has_a_doorplate(room: Path) -> None:
 def test_every_module_and_public_function_says_what_it_is() -> None:
     bare = []
     for path in sorted(SOURCE.rglob("*.py")):
+        if path.is_relative_to(SOURCE / "demo" / "assets"):  # runs inside the demo's image
+            continue
         tree = ast.parse(path.read_text())
         if not ast.get_docstring(tree) and path.stat().st_size:
             bare.append(str(path.relative_to(ROOT)))
