@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Self
@@ -19,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 import httpx
 import msgspec
 
-from shipwall.adapters.files import write_whole
+from shipwall.adapters.files import locked, write_whole
 from shipwall.adapters.instance import find_cache
 from shipwall.adapters.supervise import Child
 from shipwall.adapters.tools import find_tool, tools_environment
@@ -120,7 +119,7 @@ def make_base_system(
     folder = find_cache() / "bases"
     folder.mkdir(parents=True, exist_ok=True)
     spec = hashlib.sha256(msgspec.json.encode([_FORM, pockets, packages, os.uname().machine])).hexdigest()[:16]
-    with _alone(folder / ".lock"):
+    with locked(folder / ".lock"):
         try:
             releases = [_fetch_release(pocket) for pocket in pockets]
         except RemoteError as error:
@@ -264,13 +263,3 @@ def _os_release() -> dict[str, str]:
             pairs = (line.partition("=") for line in Path(path).read_text("utf-8", "replace").splitlines())
             return {key: value.strip("\"' ") for key, _, value in pairs}
     return {}
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)

@@ -1,9 +1,12 @@
-"""Files written whole or not at all."""
+"""Files written whole or not at all, and locks between processes."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from shipwall.model.errors import StorageError
@@ -31,3 +34,14 @@ def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
             os.close(folder)
     except OSError as error:
         raise StorageError(str(path), error.strerror or str(error), "free space or mend the folder, then try again") from error
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Nobody else is in a block locked by the file `path` (made if absent); the kernel frees it however this process ends."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+from shipwall.adapters.files import locked
 from shipwall.adapters.instance import find_cache
 from shipwall.model.errors import RemoteError, UnsupportedError
 
@@ -82,7 +80,7 @@ def unpack_package(package: str) -> Path:
     """The folder with the files of Debian's `package`, fetched if need be. It appears whole: a crash leaves only a temporary folder."""
     root = _root()
     root.mkdir(parents=True, exist_ok=True)
-    with _alone(root / ".lock"):
+    with locked(root / ".lock"):
         if (root / package).is_dir():
             return root / package
         for left in root.glob(".new-*"):
@@ -128,13 +126,3 @@ def _run(command: list[str], thing: str, timeout_s: float, folder: Path | None =
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.startswith(("E:", "dpkg"))] or done.stderr.splitlines()
         raise RemoteError(thing, " ".join(lines)[:500] or f"{command[0]} failed", "is the package archive reachable?")
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)

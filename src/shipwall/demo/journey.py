@@ -84,7 +84,6 @@ class Journey:
         self.port = 0
         self._closing = ExitStack()
         self._examined: dict[str, Examined] = {}
-        self._built: dict[str, Built] = {}
         self._report = Reporter(instance.link_socket)
 
     def close(self) -> None:
@@ -373,7 +372,7 @@ class Journey:
         )
 
     def _shop(self, base: ImageIdentity) -> Built:
-        built = build_image(
+        return build_image(
             self.context,
             self.engine,
             self.registry,
@@ -384,8 +383,6 @@ class Journey:
             log=self.story.working,
             report=self._report,
         )
-        self._built[built.identity.manifest] = built
-        return built
 
     def _context(self, name: str) -> Path:
         folder = self.instance.state / "context" / name
