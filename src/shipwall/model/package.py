@@ -10,8 +10,12 @@ from shipwall.model.digest import Digest, ImageIdentity
 class Package(msgspec.Struct, frozen=True, kw_only=True):
     """One installed package. `evidence` is the file that says so, in `layer` (diff id; empty for a plain folder).
 
-    `ecosystem`: `deb`, ... (purl types). `source`/`source_version`: the source package it was built from (own name if the same).
-    `files`: absolute paths it owns, sorted; configuration files included, folders not.
+    `ecosystem`: purl types: `deb apk rpm pypi npm maven golang cargo gem composer generic`.
+    `name` as the ecosystem writes it in full: Maven `group:artifact`, npm `@scope/name`, Go the module's path, Composer `vendor/name`.
+    `version` in full: RPM `[epoch:]version-release`. `source`/`source_version`: the source package it was built from (own name if the
+    same). `files`: absolute paths it owns, sorted; configuration files included, folders not. `license`: an SPDX expression, empty when
+    nothing was said. `owner`: name of the distribution's package that owns `evidence`, empty when none does; such a package is judged
+    by the distribution's advisories, not by its own ecosystem's. `module`: RPM module `name:stream`, empty outside modules.
     """
 
     ecosystem: str
@@ -23,6 +27,9 @@ class Package(msgspec.Struct, frozen=True, kw_only=True):
     evidence: str = ""
     layer: Digest = ""
     files: tuple[str, ...] = ()
+    license: str = ""
+    owner: str = ""
+    module: str = ""
 
 
 class Skipped(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +48,10 @@ class Distribution(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Inventory(msgspec.Struct, frozen=True, kw_only=True):
-    """What is in one image: the SBOM. `image` is None for a plain folder."""
+    """What is in one image: the SBOM. `image` is None for a plain folder.
+
+    `history`: the command that made each layer, aligned with `image.diff_ids` (empty when the image does not say).
+    """
 
     image: ImageIdentity | None
     distribution: Distribution
@@ -49,3 +59,4 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
     skipped: tuple[Skipped, ...] = ()
     labels: dict[str, str] = {}
     created: str = ""
+    history: tuple[str, ...] = ()
