@@ -206,9 +206,14 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(AnyMessage)
 
 
+def render_message(message: Message) -> bytes:
+    """The bytes of `message`: what `parse_message` reads."""
+    return _encoder.encode(message)
+
+
 def render_frame(message: Message) -> bytes:
     """The bytes of `message` with its length in front. Raises InputError above MAX_FRAME_BYTES."""
-    body = _encoder.encode(message)
+    body = render_message(message)
     if len(body) > MAX_FRAME_BYTES:
         raise InputError(f"message {type(message).__name__}", f"{len(body)} bytes is over the limit of {MAX_FRAME_BYTES}")
     return struct.pack(">I", len(body)) + body
