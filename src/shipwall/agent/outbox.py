@@ -154,8 +154,8 @@ class Outbox:
                 self._take(link.receive())
         while self._going:
             readable = self._sleep([link.fileno()], 1.0)
-            for message in self._take_fresh(is_there=True):
-                link.send(message)
+            for fresh in self._take_fresh(is_there=True):
+                link.send(fresh)
             if link.fileno() in readable:
                 self._take(link.receive())
 
