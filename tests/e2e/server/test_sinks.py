@@ -16,9 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
-from tests.server_process import PlayedAgent, ServerProcess, an_alert, running_server, wait_for
+from prometheus_client.parser import text_string_to_metric_families
+from tests.server_process import NODE, PlayedAgent, ServerProcess, a_health, an_alert, running_server, wait_for
 
 from shipwall.adapters.sinks import sign
 from shipwall.adapters.unprivileged import SERVER_ID
@@ -251,3 +253,19 @@ def test_what_is_pruned_unsent_is_counted(tmp_path: Path) -> None:
     assert found[0][0] - state.position - 1 == 15
     assert msgspec.structs.asdict(found[-1][1])["id"] == "p24"
     store.close()
+
+
+def test_prometheus_reads_what_is_stored(server: ServerProcess, agent: PlayedAgent) -> None:
+    agent.say(a_health(time.time_ns(), 4711))
+    address = f"{server.url}/metrics"
+    assert httpx.get(address).status_code == 401
+    token = server.instance.server / "metrics.token"
+    assert httpx.get(address, headers={"authorization": "Bearer wrong"}).status_code == 401
+    answer = httpx.get(address, headers={"authorization": f"Bearer {token.read_text().strip()}"})
+    assert answer.status_code == 200
+    families = {family.name: family for family in text_string_to_metric_families(answer.text)}
+    (delivered,) = families["shipwall_events_delivered"].samples
+    assert (delivered.labels["node"], delivered.value) == (NODE, 4711)
+    assert {sample.labels["class"] for sample in families["shipwall_events_lost"].samples} >= {"open", "connect"}
+    assert families["shipwall_alerts"].samples[0].value >= 1
+    assert families["shipwall_agent_up"].samples[0].value == 1
