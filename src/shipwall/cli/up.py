@@ -35,6 +35,7 @@ def up(
     database: Annotated[str, typer.Option(help="postgresql+psycopg://... instead of the built-in SQLite")] = "",
     rules: Annotated[list[Path] | None, typer.Option(help="rule file beside the shipped ones; repeatable")] = None,
     response: Annotated[Path | None, typer.Option(help="response policy: which rule leads to which plan")] = None,
+    output: OutputOption = Output.TABLE,
 ) -> None:
     """Watch this host: starts agent and server, prints the console's address, runs until Ctrl-C.
 
@@ -65,15 +66,19 @@ def up(
     signal.signal(signal.SIGINT, end)
     try:
         node.start(lambda name: stderr.print(f"starting {name}"))
-        console.print(f"watching {socket or 'no engine'}; console {node.console}")
-        console.print(f"one-time login: {node.login_link()}")
+        facts = {"engine": str(socket or ""), "console": node.console, "login": node.login_link()}
+        if output is Output.JSON:
+            print_json(facts)
+        else:
+            console.print(f"watching {socket or 'no engine'}; console {facts['console']}")
+            console.print(f"one-time login: {facts['login']}")
         sys.stdout.flush()
         run_until(node, lambda: going[0], lambda line: stderr.print(f"shipwall up: {line}"))
     finally:
         node.stop()
 
 
-def down(state: StateOption = None) -> None:
+def down(state: StateOption = None, output: OutputOption = Output.TABLE) -> None:
     """End what `shipwall up` runs for this installation.
 
     Example: shipwall down
@@ -82,7 +87,11 @@ def down(state: StateOption = None) -> None:
     from shipwall.journeys.serve import stop_serving
 
     was_up = stop_serving(find_instance(state))
-    console.print("ended" if was_up else "was not up")
+    said = "ended" if was_up else "was not up"
+    if output is Output.JSON:
+        print_json({"state": said})
+    else:
+        console.print(said)
 
 
 def uninstall(
