@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from shipwall.cli.output import Output, OutputOption, console, print_json, stderr
+from shipwall.cli.output import Output, OutputOption, console, neutral, print_json, stderr
 
 StateOption = Annotated[Path | None, typer.Option("--state", help="folder of this installation")]
 
@@ -97,19 +97,34 @@ def down(state: StateOption = None, output: OutputOption = Output.TABLE) -> None
 def uninstall(
     state: StateOption = None,
     yes: Annotated[bool, typer.Option("--yes", help="do not ask before keys and evidence are removed")] = False,
+    destroy_frozen: Annotated[
+        bool, typer.Option("--destroy-frozen", help="remove containers that are frozen instead of thawing them")
+    ] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Take Shipwall away without trace: processes, plugin, cgroups, private engine, and the state folder with keys and evidence.
 
-    Example: shipwall uninstall --yes
+    An engine's configuration is put back as it was. Containers frozen on it are THAWED and go on with whatever was in them, for nobody is
+    left who could; each is named aloud and in the system's log. Take evidence you need out first (`shipwall evidence extract`).
+
+    Examples:
+
+      shipwall uninstall
+
+      shipwall uninstall --yes --destroy-frozen
     """
     from shipwall.adapters.instance import find_instance
+    from shipwall.journeys.release import list_frozen
     from shipwall.journeys.uninstall import uninstall as take_away
 
     instance = find_instance(state)
+    for plan in [] if yes else list_frozen(instance):
+        stderr.print(
+            f"frozen container {neutral(plan.container_name)} will be {'destroyed' if destroy_frozen else 'THAWED'}", markup=False
+        )
     if not yes and not typer.confirm(f"Remove {instance.state} with its keys, database and evidence?"):
         raise typer.Exit(1)
-    done = take_away(instance)
+    done = take_away(instance, destroy_frozen=destroy_frozen)
     if output is Output.JSON:
         print_json({"done": done})
         return

@@ -54,7 +54,7 @@ class Node:
         if (running := serving_process(self.instance)) is not None and running.pid != os.getpid():
             raise InputError(f"instance {self.instance.state}", f"is already up (process {running.pid})", "stop it first")
         self._prepare()
-        self._journal.begin(str(os.getpid()), ACT, supervisor=_own_record())
+        self._journal.begin(str(os.getpid()), ACT, supervisor=_own_record(), engine=str(self.serving.engine or ""))
         try:
             report("server")
             self._supervisor.add("server", self._start_server)
