@@ -6,7 +6,6 @@ long as their first process; ending that ends everything in them, so nothing can
 
 from __future__ import annotations
 
-import fcntl
 import ipaddress
 import json
 import os
@@ -25,7 +24,7 @@ import msgspec
 
 from shipwall.adapters.cgroup_folders import remove_cgroups, thaw_cgroups
 from shipwall.adapters.engine import Engine
-from shipwall.adapters.files import write_whole
+from shipwall.adapters.files import locked, write_whole
 from shipwall.adapters.instance import Instance
 from shipwall.adapters.journal import Journal
 from shipwall.adapters.supervise import (
@@ -170,9 +169,7 @@ class PrivateEngine:
         if os.geteuid() != 0:
             raise UnsupportedError("private engine", "needs root for its namespaces", "run it as root")
         self._check_paths()
-        folder = self.instance.engine
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with _alone(folder / "lock"):
+        with self._alone():
             if found := self.status():
                 return found
             self.take_away()
@@ -180,8 +177,9 @@ class PrivateEngine:
 
     def stop(self) -> None:
         """Stop it gently (containers are stopped, images and registry stay on disk) and take away all that was running."""
-        with _alone(self.instance.engine / "lock"):
-            self.take_away(grace_s=10)
+        if any(entry.act == ACT for entry in self.journal.standing()):
+            with self._alone():
+                self.take_away(grace_s=10)
 
     def leave(self) -> None:
         """Let it run on when this process ends."""
@@ -279,6 +277,13 @@ class PrivateEngine:
         self.stop()
 
     # -- inside ---------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody else starts or stops it meanwhile."""
+        self.instance.engine.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with locked(self.instance.engine / "lock"):
+            yield
 
     def _check_paths(self) -> None:
         state = self.instance.state
@@ -499,15 +504,3 @@ def _answers(port: int) -> bool:
             return b" 200 " in client.recv(64)
     except OSError:
         return False
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600) if path.parent.is_dir() else -1
-    try:
-        if fd >= 0:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        if fd >= 0:
-            os.close(fd)

@@ -33,6 +33,7 @@ from shipwall.adapters.inventories import Inventories
 from shipwall.adapters.journal import Journal
 from shipwall.adapters.keys import Keys
 from shipwall.adapters.link import node_name
+from shipwall.adapters.registry import Registry
 from shipwall.adapters.rule_files import load_rules
 from shipwall.agent.acts import Acts
 from shipwall.agent.core import Act, Core, Effect, LookUp, Send
@@ -41,6 +42,7 @@ from shipwall.agent.outbox import Outbox
 from shipwall.agent.plugin import AdmissionPlugin
 from shipwall.agent.promotions import AdmissionPolicies, Promotions
 from shipwall.journeys.collect import KEY_NAME, seal_with
+from shipwall.journeys.promote import recover_promotions
 from shipwall.journeys.respond import Responder
 from shipwall.kernel.cgroups import unified_mount
 from shipwall.kernel.processes import read_processes
@@ -58,6 +60,7 @@ from shipwall.runtime.watch import Watch
 
 HEALTH_S = 2.0
 RESUME_S = 5.0
+REGISTRY_S = 60.0
 
 
 @dataclass
@@ -107,6 +110,7 @@ class Agent:
             self.outbox.start()
             sensing = threading.Thread(target=self._sense, name="sensor", daemon=True)
             sensing.start()
+            threading.Thread(target=self._recover_promotions, name="promotions", daemon=True).start()
             jobs = threading.Thread(target=self._work, name="responses", daemon=True)
             try:
                 asyncio.run(self._housekeeping(jobs))
@@ -290,6 +294,18 @@ class Agent:
                 say(f"plan {outcome.plan.id}: resumed, {'done' if outcome.done else 'not done yet'}")
         except ShipwallError as error:
             say(f"resume: {error.line()}")
+
+    def _recover_promotions(self) -> None:
+        """Finish or undo what a crash interrupted, as soon as its registry answers."""
+        while self._going.is_set():
+            try:
+                for one in recover_promotions(self.instance, Registry, time.time_ns(), self.outbox.put):
+                    say(f"{one.outcome} the promotion of {one.plan.manifest} to {one.plan.target}: {one.why}")
+            except ShipwallError as error:
+                say(f"interrupted promotions: {error.line()}; asked again in {REGISTRY_S:.0f} s")
+                time.sleep(REGISTRY_S)
+            else:
+                return
 
     def _do(self, job: tuple[Plan, Alert, tuple[AnyEvent, ...]] | Command) -> None:
         assert self.responder is not None

@@ -6,6 +6,7 @@ import shutil
 
 from shipwall.adapters.instance import Instance
 from shipwall.journeys.cleanup import clean_up
+from shipwall.journeys.promote import ACT as PROMOTE_ACT
 from shipwall.journeys.release import release_frozen
 from shipwall.journeys.serve import stop_serving
 from shipwall.model.errors import StorageError
@@ -24,8 +25,10 @@ def uninstall(instance: Instance, *, destroy_frozen: bool = False) -> list[str]:
     done = ["ended agent and server"] if stop_serving(instance) else []
     report = clean_up(instance)
     done += [line for taken in report.done for line in taken.what]
-    if report.left:
-        still = "; ".join(f"{left.act} {left.key}: {left.why}" for left in report.left)
+    # What an interrupted promotion left lies in a registry, without a tag, signed by a key that goes now: said, and no reason to stay.
+    done += [f"left in the registry: {left.key}: {left.why}" for left in report.left if left.act == PROMOTE_ACT]
+    if standing := [left for left in report.left if left.act != PROMOTE_ACT]:
+        still = "; ".join(f"{left.act} {left.key}: {left.why}" for left in standing)
         raise StorageError(
             f"state folder {instance.state}", f"is kept, for this still stands: {still}", "mend that, then run it again"
         )
