@@ -41,6 +41,7 @@ from shipwall.agent.engine_watch import EngineWatch
 from shipwall.agent.outbox import Outbox
 from shipwall.agent.plugin import AdmissionPlugin
 from shipwall.agent.promotions import AdmissionPolicies, Promotions
+from shipwall.agent.sweep import Sweep
 from shipwall.journeys.collect import KEY_NAME, seal_with
 from shipwall.journeys.promote import recover_promotions
 from shipwall.journeys.respond import Responder
@@ -97,6 +98,7 @@ class Agent:
         self.responder: Responder | None = None
         self.engine_watch: EngineWatch | None = None
         self.plugin: AdmissionPlugin | None = None
+        self.sweep: Sweep | None = None
         self._failed: dict[str, str] = {}
         self._going = threading.Event()
         self._going.set()
@@ -159,6 +161,7 @@ class Agent:
             identify=self._identify,
         )
         self.engine_watch = EngineWatch(socket, self.promotions, self.inventories, self._learned, say)
+        policies = AdmissionPolicies(self.instance, socket)
         self.plugin = AdmissionPlugin(
             Engine(socket, 5),
             self.promotions,
@@ -166,17 +169,15 @@ class Agent:
             self.outbox.put,
             node=self.node,
             acts=self.acts,
-            policy=AdmissionPolicies(self.instance, socket),
+            policy=policies,
             mode=lambda: read_functions(self.instance)["admission"],  # asked anew: `function set` counts from the next request on
         )
+        self.sweep = Sweep(self.plugin, engine, self.acts, policies, self.outbox.put, self.node)
 
     def _meet_containers(self) -> None:
         """Containers that were there before the agent: their cgroups are watched from now on."""
         if self.engine_watch is None or self.responder is None:
             return
-        if self.plugin is not None:
-            for record, verdict in self.plugin.sweep():
-                say(f"container {record.name} would not be admitted: {'; '.join(reason.message for reason in verdict.reasons)}")
         for container in self.engine_watch.list_containers():
             folder = find_container_folder(container)
             if folder is None:
@@ -185,6 +186,12 @@ class Agent:
             with self._core_lock:
                 self.core.cgroup_known(cgroup_id, container)
             self.engine_watch.look_up(container, cgroup_id)
+        if self.sweep is not None:
+            for alert in self.sweep(self.functions["admission"], time.time_ns()):
+                say(alert.output)
+                with self._core_lock:
+                    effects = self.core.handle_alert(alert, time.time_ns())
+                self._perform(effects)
 
     def _identify(self, record: dict[str, Any]) -> ImageIdentity | None:
         config = str(record.get("Id", ""))
