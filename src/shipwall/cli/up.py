@@ -173,9 +173,25 @@ def _find_engine(state: Path, named: Path | None) -> tuple[Path | None, str]:
     from shipwall.adapters.private_engine import PrivateEngine
 
     if named is not None:
-        return (None, "") if str(named) == "none" else (named, "")
+        return (None, "") if str(named) == "none" else (_checked(named), "")
     private = PrivateEngine(Instance(state))
     if (running := private.status()) is not None:
         return private.socket, running.cgroup
     usual = Path("/run/docker.sock")
     return (usual, "") if usual.is_socket() else (None, "")
+
+
+def _checked(named: Path) -> Path:
+    """The socket somebody named, if anybody listens there: an engine that refuses calls (for want of its agent, say) does."""
+    import socket
+
+    from shipwall.model.errors import RemoteError
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knock:
+        try:
+            knock.connect(str(named))
+        except OSError as error:
+            raise RemoteError(
+                f"engine at {named}", error.strerror or str(error), "start it, name another, or say --engine none"
+            ) from error
+    return named
