@@ -78,7 +78,7 @@ def test_the_page_says_what_the_errors_say() -> None:
         # engine, registry, server, database
         (["image", "list", "x", "--engine", "no.sock"], 6, r"engine at no.sock: No such file or directory; start it, or "),
         (["run", "prod/x", "--engine", "deaf.sock"], 6, r"engine at deaf.sock: Connection refused; start it, or "),
-        pytest.param(["up", "--engine", "deaf.sock"], 6, r"engine at deaf.sock: Connection refused; start it, ", marks=pytest.mark.root),
+        pytest.param(["up", "--engine", "deaf.sock"], 6, r"engine at deaf.sock: Connection refused; start it, or ", marks=pytest.mark.root),
         (["image", "scan", "127.0.0.1:9/dev/x:1"], 6, r"registry 127.0.0.1:9: .*Connection refused; is it running"),
         (["alert", "list"], 6, r"server at .*link.sock: No such file or directory; start it: shipwall up"),
         pytest.param(

@@ -6,7 +6,6 @@ long as their first process; ending that ends everything in them, so nothing can
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import secrets
@@ -27,6 +26,7 @@ from shipwall.adapters.engine import Engine
 from shipwall.adapters.files import locked, write_whole
 from shipwall.adapters.instance import Instance
 from shipwall.adapters.journal import Journal
+from shipwall.adapters.private_network import HOST, UserNetwork, choose_networks, free_port
 from shipwall.adapters.supervise import (
     Child,
     ProcessRecord,
@@ -46,9 +46,7 @@ DATA_ACT = "keep-private-engine-data"
 MARK = "SHIPWALL_PRIVATE_ENGINE"
 TAP = "tap0"
 TAP_ADDRESS = "10.0.2.100"  # slirp4netns's defaults: the namespace's own address, and its name server
-TAP_NETWORK = ipaddress.IPv4Network("10.0.2.0/24")
 NAME_SERVER = "10.0.2.3"
-HOST = "127.0.0.1"
 
 # First process of the namespaces. It stays, so that there is somebody to reap the orphans of containers.
 _INIT = r"""
@@ -122,6 +120,7 @@ class PrivateEngine:
         self.dies_with_us = dies_with_us
         self.journal = Journal(instance.state / "journal.jsonl")
         self._children: list[Child] = []
+        self._network = UserNetwork(instance.engine / "network.sock", TAP_ADDRESS)
 
     @property
     def socket(self) -> Path:
@@ -219,34 +218,11 @@ class PrivateEngine:
     def forward(self, host_port: int, guest_port: int) -> int:
         """Make `127.0.0.1:host_port` of the host reach `guest_port` inside; 0 picks a free port. Returns the host's port."""
         _ = self.running
-        return self._forward(host_port, guest_port)
-
-    def _forward(self, host_port: int, guest_port: int) -> int:
-        for _ in range(20):
-            port = host_port or free_port()
-            arguments = {
-                "proto": "tcp",
-                "host_addr": HOST,
-                "host_port": port,
-                "guest_addr": TAP_ADDRESS,
-                "guest_port": guest_port,
-            }
-            try:
-                self._network("add_hostfwd", arguments)
-            except RemoteError:
-                if host_port:
-                    raise
-                continue
-            return port
-        raise RemoteError("port forward", "found no free port", "is the host out of ports?")
+        return self._network.forward(host_port, guest_port)
 
     def unforward(self, host_port: int) -> bool:
         """End the forward of the host's port; False when there is none."""
-        for entry in self._network("list_hostfwd", {}).get("entries", []):
-            if entry.get("host_port") == host_port:
-                self._network("remove_hostfwd", {"id": entry["id"]})
-                return True
-        return False
+        return self._network.unforward(host_port)
 
     def inside(self, argv: list[str]) -> list[str]:
         """The command line that runs `argv` in the namespaces of the engine (network, mounts, processes)."""
@@ -400,7 +376,7 @@ class PrivateEngine:
             id=name, launcher=launcher.record, init=init, network=network.record, registry=registry, bridge=bridge, cgroup=cgroup
         )
         port = int(registry.rpartition(":")[2])
-        self._forward(port, port)
+        self._network.forward(port, port)
         with self.engine(5) as engine:
             launcher.log = folder / "dockerd.log"
             launcher.wait_ready(lambda: engine.ping(1), timeout_s)
@@ -431,61 +407,6 @@ class PrivateEngine:
                 (self.instance.engine / left).unlink()
                 done.append(f"removed socket {left}")
         return done
-
-    def _network(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Ask slirp4netns. Source: slirp4netns(1), API SOCKET."""
-        path = self.instance.engine / "network.sock"
-        parts = b""
-        try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-                client.settimeout(5)
-                client.connect(str(path))
-                client.sendall(json.dumps({"execute": command, "arguments": arguments}).encode())
-                client.shutdown(socket.SHUT_WR)
-                while len(parts) < 1 << 20 and (part := client.recv(65536)):
-                    parts += part
-            answer = json.loads(parts)
-        except (OSError, ValueError) as error:
-            raise RemoteError("private engine's network", str(error), "is it running? shipwall engine status") from error
-        if "error" in answer:
-            said = answer["error"].get("desc", "refused") if isinstance(answer["error"], dict) else "refused"
-            raise RemoteError("private engine's network", f"{command}: {said}", "is the port in use?")
-        result = answer.get("return", answer)  # a list comes bare, although the manual shows it inside `return`
-        return result if isinstance(result, dict) else {}
-
-
-def free_port() -> int:
-    """A TCP port of the loopback address that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
-
-
-def parse_routes(text: str) -> list[ipaddress.IPv4Network]:
-    """The networks of /proc/net/route, the default route left out; lines that are none are skipped."""
-    found = []
-    for line in text.splitlines()[1:]:
-        fields = line.split()
-        try:
-            address, mask = (int.from_bytes(bytes.fromhex(fields[index])[::-1], "big") for index in (1, 7))
-            network = ipaddress.IPv4Network((address, mask.bit_count()), strict=False)
-        except (ValueError, IndexError):
-            continue
-        if network.prefixlen:
-            found.append(network)
-    return found
-
-
-def choose_networks(routes: str) -> tuple[str, str]:
-    """Address and width of the bridge, and the pool of further networks: random parts of 10/8 that meet no route of the host."""
-    taken = [*parse_routes(routes), TAP_NETWORK]
-    for _ in range(1000):
-        block = ipaddress.IPv4Network((10 << 24 | secrets.randbelow(256) << 16, 16))
-        if not any(block.overlaps(network) for network in taken):
-            low, high = block.subnets(prefixlen_diff=1)
-            bridge = next(low.subnets(new_prefix=24))
-            return f"{bridge[1]}/24", f"base={high},size=24"
-    raise UnsupportedError("private engine", "finds no free network in 10.0.0.0/8", "free one of the host's routes")
 
 
 def _is_told(fd: int) -> bool:

@@ -15,7 +15,8 @@ import msgspec
 
 from shipwall.access.policy import AdmissionPolicy
 from shipwall.access.world import ContainerRecord
-from shipwall.adapters.engine import API_VERSION, Engine
+from shipwall.adapters.engine import Engine
+from shipwall.adapters.engine_transport import API_VERSION
 from shipwall.agent.acts import Acts
 from shipwall.agent.plugin import AdmissionPlugin
 from shipwall.kernel.freezer import Freezer

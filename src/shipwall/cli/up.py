@@ -183,15 +183,8 @@ def _find_engine(state: Path, named: Path | None) -> tuple[Path | None, str]:
 
 def _checked(named: Path) -> Path:
     """The socket somebody named, if anybody listens there: an engine that refuses calls (for want of its agent, say) does."""
-    import socket
+    from shipwall.adapters.engine import Engine
 
-    from shipwall.model.errors import RemoteError
-
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knock:
-        try:
-            knock.connect(str(named))
-        except OSError as error:
-            raise RemoteError(
-                f"engine at {named}", error.strerror or str(error), "start it, name another, or say --engine none"
-            ) from error
+    with Engine(named) as engine:
+        engine.knock()
     return named

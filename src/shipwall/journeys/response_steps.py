@@ -15,7 +15,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from shipwall.adapters.engine import API_VERSION, Engine
+from shipwall.adapters.engine import Engine
+from shipwall.adapters.engine_transport import API_VERSION
 from shipwall.adapters.evidence import EvidenceStore
 from shipwall.adapters.files import write_whole
 from shipwall.adapters.journal import Entry
