@@ -172,6 +172,14 @@ def test_commands_in_the_text_exist(document: Path) -> None:
             assert found[1] in targets, span
 
 
+def test_make_help_lists_every_target() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    phony = re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+    targets = {name for line in phony for name in line.split()}
+    said = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert {line.split()[0] for line in said.splitlines() if len(line.split()) > 1} == targets
+
+
 def test_all_commands_are_those_of_some_document() -> None:
     shown = {command for document in DOCUMENTS for command in commands_of(document.read_text())}
     assert set(RUN) == shown

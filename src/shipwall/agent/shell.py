@@ -45,7 +45,7 @@ from shipwall.agent.sweep import Sweep
 from shipwall.journeys.collect import KEY_NAME, seal_with
 from shipwall.journeys.promote import recover_promotions
 from shipwall.journeys.respond import Responder
-from shipwall.kernel.cgroups import unified_mount
+from shipwall.kernel.cgroups import find_container, unified_mount
 from shipwall.kernel.processes import read_processes
 from shipwall.kernel.sensor import CHILDREN, EVENTS, KILL_DRIFT, Sensor
 from shipwall.model.alert import Alert
@@ -179,7 +179,7 @@ class Agent:
         if self.engine_watch is None or self.responder is None:
             return
         for container in self.engine_watch.list_containers():
-            folder = find_container_folder(container)
+            folder = find_container(unified_mount(), container)
             if folder is None:
                 continue
             cgroup_id = self.sensor.watch_parent(folder, self._flags())
@@ -417,15 +417,6 @@ def listener_pid(socket_path: Path) -> int:
             return 0
         pid, _, _ = struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     return int(pid)
-
-
-def find_container_folder(container: str) -> Path | None:
-    """The v2 cgroup folder of a running container, None when it has none."""
-    mount = unified_mount()
-    for pattern in (f"*/{container}", f"*/docker-{container}.scope", f"*/*/{container}"):
-        for found in mount.glob(pattern):
-            return found
-    return None
 
 
 def _stopped(alert: Alert, by: str) -> AnyMessage:
