@@ -25,6 +25,7 @@ from shipwall.response.evidence import Writer
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "exit-codes.md"
 BROKEN_YAML = "version: 1\nroutes:\n  - from: [dev\n"
+UNENDED = r"broken.yaml:4:1: .*; what is not ended there begins at 3:11"
 
 
 @pytest.fixture
@@ -71,10 +72,10 @@ def test_the_page_says_what_the_errors_say() -> None:
         (["image", "scan"], 2, r"image scan: Missing argument 'source'; see"),
         (["up", "--port", "many"], 2, r"up: Invalid value for '--port': .*; see shipwall up --help"),
         # malformed YAML: line and column
-        (["image", "gate", "127.0.0.1:9/dev/x:1", "--policy", "broken.yaml"], 3, r"broken.yaml:4:1: "),
-        (["rule", "check", "broken.yaml"], 3, r"broken.yaml:4:1: "),
-        pytest.param(["up", "--engine", "none", "--response", "broken.yaml"], 3, r"agent: broken.yaml:4:1: ", marks=pytest.mark.bpf),
-        pytest.param(["up", "--engine", "none", "--rules", "broken.yaml"], 3, r"agent: broken.yaml:4:1: ", marks=pytest.mark.bpf),
+        (["image", "gate", "127.0.0.1:9/dev/x:1", "--policy", "broken.yaml"], 3, UNENDED),
+        (["rule", "check", "broken.yaml"], 3, UNENDED),
+        pytest.param(["up", "--engine", "none", "--response", "broken.yaml"], 3, "agent: " + UNENDED, marks=pytest.mark.bpf),
+        pytest.param(["up", "--engine", "none", "--rules", "broken.yaml"], 3, "agent: " + UNENDED, marks=pytest.mark.bpf),
         # engine, registry, server, database
         (["image", "list", "x", "--engine", "no.sock"], 6, r"engine at no.sock: No such file or directory; start it, or "),
         (["run", "prod/x", "--engine", "deaf.sock"], 6, r"engine at deaf.sock: Connection refused; start it, or "),

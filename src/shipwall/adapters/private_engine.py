@@ -26,6 +26,7 @@ from shipwall.adapters.engine import Engine
 from shipwall.adapters.files import locked, write_whole
 from shipwall.adapters.instance import Instance
 from shipwall.adapters.journal import Journal
+from shipwall.adapters.private_init import INIT, REGISTRY_YML
 from shipwall.adapters.private_network import HOST, UserNetwork, choose_networks, free_port
 from shipwall.adapters.supervise import (
     Child,
@@ -47,44 +48,6 @@ MARK = "SHIPWALL_PRIVATE_ENGINE"
 TAP = "tap0"
 TAP_ADDRESS = "10.0.2.100"  # slirp4netns's defaults: the namespace's own address, and its name server
 NAME_SERVER = "10.0.2.3"
-
-# First process of the namespaces. It stays, so that there is somebody to reap the orphans of containers.
-_INIT = r"""
-set -eu
-mount --make-rprivate /
-resolv=$(readlink -f /etc/resolv.conf || echo /etc/resolv.conf)
-mount -t tmpfs -o mode=755 tmpfs /run
-mkdir -p /run/docker/plugins /run/lock "$(dirname "$resolv")"
-for folder in /etc /opt; do # the daemons leave files there; an overlay takes them, and it ends with us
-  mkdir -p "/run/shipwall/upper$folder" "/run/shipwall/work$folder"
-  mount -t overlay -o "lowerdir=$folder,upperdir=/run/shipwall/upper$folder,workdir=/run/shipwall/work$folder" overlay "$folder"
-done
-mkdir -p /etc/docker
-mount -t tmpfs -o mode=755 tmpfs /etc/docker
-[ -e "$resolv" ] || : > "$resolv"
-mount --bind "$SW_STATE/plugins" /run/docker/plugins
-mount --bind "$SW_ENGINE/resolv.conf" "$resolv"
-ip link set lo up
-iptables -w -A INPUT -p tcp --dport "$SW_PORT" -i lo -j ACCEPT
-iptables -w -A INPUT -p tcp --dport "$SW_PORT" -i "$SW_TAP" -j ACCEPT
-iptables -w -A INPUT -p tcp --dport "$SW_PORT" -j REJECT
-"$SW_REGISTRY" serve "$SW_ENGINE/registry.yml" >> "$SW_ENGINE/registry.log" 2>&1 &
-registry=$!
-"$SW_DOCKERD" -H "unix://$SW_ENGINE/engine.sock" --config-file "$SW_ENGINE/daemon.json" --data-root "$SW_ENGINE/data" \
-  --exec-root /run/docker-exec --pidfile /run/docker.pid --cgroup-parent "$SW_CGROUP" --exec-opt native.cgroupdriver=cgroupfs \
-  --bip "$SW_BRIDGE" --default-address-pool "$SW_POOL" --shutdown-timeout 5 --log-level warn >> "$SW_ENGINE/dockerd.log" 2>&1 &
-dockerd=$!
-trap 'kill -TERM $dockerd 2>/dev/null || :' TERM
-trap 'kill -HUP $dockerd 2>/dev/null || :' HUP
-while kill -0 $dockerd 2>/dev/null; do wait $dockerd || :; done
-kill -TERM $registry 2>/dev/null || :
-"""
-
-_REGISTRY_YML = """version: 0.1
-log: {{level: warn, accesslog: {{disabled: true}}}}
-storage: {{filesystem: {{rootdirectory: {root}}}, delete: {{enabled: true}}, maintenance: {{uploadpurging: {{enabled: false}}}}}}
-http: {{addr: "0.0.0.0:{port}"}}
-"""
 
 
 class Running(msgspec.Struct, frozen=True, kw_only=True):
@@ -311,7 +274,7 @@ class PrivateEngine:
         registry = folder / "registry"
         registry.mkdir(exist_ok=True, mode=0o700)
         write_whole(folder / "resolv.conf", f"nameserver {NAME_SERVER}\n".encode())
-        write_whole(folder / "registry.yml", _REGISTRY_YML.format(root=json.dumps(str(registry)), port=port).encode())
+        write_whole(folder / "registry.yml", REGISTRY_YML.format(root=json.dumps(str(registry)), port=port).encode())
         write_whole(
             self.configuration, b"{}\n"
         )  # an enrolled plugin is of the agent that enrolled it, and that one is not running now
@@ -334,7 +297,7 @@ class PrivateEngine:
             "--mount-proc",
             "sh",
             "-c",
-            _INIT,
+            INIT,
             f"shipwall-{name}",
         ]
         launcher = Child(
