@@ -14,7 +14,7 @@ $(VENV)/.ready: requirements.lock pyproject.toml scripts/setup
 
 setup: $(VENV)/.ready bpf ## everything the other targets need
 
-bpf: $(VENV)/.ready
+bpf: $(VENV)/.ready ## the kernel part, compiled
 	@$(BIN)/python scripts/hatch_build.py > /dev/null
 
 demo: setup ## one image through its whole life on this machine (KEEP=0: do not keep the console)

@@ -33,6 +33,7 @@ from shipwall.adapters.inventories import Inventories
 from shipwall.adapters.journal import Journal
 from shipwall.adapters.keys import Keys
 from shipwall.adapters.link import node_name
+from shipwall.adapters.registry import Registry
 from shipwall.adapters.rule_files import load_rules
 from shipwall.agent.acts import Acts
 from shipwall.agent.core import Act, Core, Effect, LookUp, Send
@@ -40,9 +41,11 @@ from shipwall.agent.engine_watch import EngineWatch
 from shipwall.agent.outbox import Outbox
 from shipwall.agent.plugin import AdmissionPlugin
 from shipwall.agent.promotions import AdmissionPolicies, Promotions
+from shipwall.agent.sweep import Sweep
 from shipwall.journeys.collect import KEY_NAME, seal_with
+from shipwall.journeys.promote import recover_promotions
 from shipwall.journeys.respond import Responder
-from shipwall.kernel.cgroups import unified_mount
+from shipwall.kernel.cgroups import find_container, unified_mount
 from shipwall.kernel.processes import read_processes
 from shipwall.kernel.sensor import CHILDREN, EVENTS, KILL_DRIFT, Sensor
 from shipwall.model.alert import Alert
@@ -58,6 +61,7 @@ from shipwall.runtime.watch import Watch
 
 HEALTH_S = 2.0
 RESUME_S = 5.0
+REGISTRY_S = 60.0
 
 
 @dataclass
@@ -94,6 +98,7 @@ class Agent:
         self.responder: Responder | None = None
         self.engine_watch: EngineWatch | None = None
         self.plugin: AdmissionPlugin | None = None
+        self.sweep: Sweep | None = None
         self._failed: dict[str, str] = {}
         self._going = threading.Event()
         self._going.set()
@@ -107,6 +112,7 @@ class Agent:
             self.outbox.start()
             sensing = threading.Thread(target=self._sense, name="sensor", daemon=True)
             sensing.start()
+            threading.Thread(target=self._recover_promotions, name="promotions", daemon=True).start()
             jobs = threading.Thread(target=self._work, name="responses", daemon=True)
             try:
                 asyncio.run(self._housekeeping(jobs))
@@ -155,6 +161,7 @@ class Agent:
             identify=self._identify,
         )
         self.engine_watch = EngineWatch(socket, self.promotions, self.inventories, self._learned, say)
+        policies = AdmissionPolicies(self.instance, socket)
         self.plugin = AdmissionPlugin(
             Engine(socket, 5),
             self.promotions,
@@ -162,25 +169,29 @@ class Agent:
             self.outbox.put,
             node=self.node,
             acts=self.acts,
-            policy=AdmissionPolicies(self.instance, socket),
+            policy=policies,
             mode=lambda: read_functions(self.instance)["admission"],  # asked anew: `function set` counts from the next request on
         )
+        self.sweep = Sweep(self.plugin, engine, self.acts, policies, self.outbox.put, self.node)
 
     def _meet_containers(self) -> None:
         """Containers that were there before the agent: their cgroups are watched from now on."""
         if self.engine_watch is None or self.responder is None:
             return
-        if self.plugin is not None:
-            for record, verdict in self.plugin.sweep():
-                say(f"container {record.name} would not be admitted: {'; '.join(reason.message for reason in verdict.reasons)}")
         for container in self.engine_watch.list_containers():
-            folder = find_container_folder(container)
+            folder = find_container(unified_mount(), container)
             if folder is None:
                 continue
             cgroup_id = self.sensor.watch_parent(folder, self._flags())
             with self._core_lock:
                 self.core.cgroup_known(cgroup_id, container)
             self.engine_watch.look_up(container, cgroup_id)
+        if self.sweep is not None:
+            for alert in self.sweep(self.functions["admission"], time.time_ns()):
+                say(alert.output)
+                with self._core_lock:
+                    effects = self.core.handle_alert(alert, time.time_ns())
+                self._perform(effects)
 
     def _identify(self, record: dict[str, Any]) -> ImageIdentity | None:
         config = str(record.get("Id", ""))
@@ -291,6 +302,18 @@ class Agent:
         except ShipwallError as error:
             say(f"resume: {error.line()}")
 
+    def _recover_promotions(self) -> None:
+        """Finish or undo what a crash interrupted, as soon as its registry answers."""
+        while self._going.is_set():
+            try:
+                for one in recover_promotions(self.instance, Registry, time.time_ns(), self.outbox.put):
+                    say(f"{one.outcome} the promotion of {one.plan.manifest} to {one.plan.target}: {one.why}")
+            except ShipwallError as error:
+                say(f"interrupted promotions: {error.line()}; asked again in {REGISTRY_S:.0f} s")
+                time.sleep(REGISTRY_S)
+            else:
+                return
+
     def _do(self, job: tuple[Plan, Alert, tuple[AnyEvent, ...]] | Command) -> None:
         assert self.responder is not None
         if not isinstance(job, Command):
@@ -394,15 +417,6 @@ def listener_pid(socket_path: Path) -> int:
             return 0
         pid, _, _ = struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     return int(pid)
-
-
-def find_container_folder(container: str) -> Path | None:
-    """The v2 cgroup folder of a running container, None when it has none."""
-    mount = unified_mount()
-    for pattern in (f"*/{container}", f"*/docker-{container}.scope", f"*/*/{container}"):
-        for found in mount.glob(pattern):
-            return found
-    return None
 
 
 def _stopped(alert: Alert, by: str) -> AnyMessage:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -98,6 +100,26 @@ def read_pids(path: Path) -> list[int]:
         return [int(line) for line in (path / "cgroup.procs").read_text().split()]
     except (FileNotFoundError, OSError):
         return []
+
+
+def list_below(top: Path, depth: int) -> Iterator[Path]:
+    """Groups below `top`, breadth first, at most `depth` levels; what is gone meanwhile is left out."""
+    level = [top]
+    for _ in range(depth):
+        below: list[Path] = []
+        for folder in level:
+            with suppress(OSError), os.scandir(folder) as entries:
+                below += [folder / entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        yield from below
+        level = below
+        if not level:
+            return
+
+
+def find_container(mount: Path, container: str) -> Path | None:
+    """The group of the container with this id below `mount`, wherever its engine put it; None when it has none."""
+    names = {container, f"docker-{container}.scope"}
+    return next((path for path in list_below(mount, 4) if path.name in names), None)
 
 
 def list_descendants(path: Path) -> list[Path]:
