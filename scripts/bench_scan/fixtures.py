@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
+import io
 import json
 import os
 import sys
@@ -41,6 +42,28 @@ def debian_layout(packing: str) -> Path:
 def many_files_layout() -> Path:
     """An OCI layout whose one layer holds three million empty files, gzip."""
     return _layout("many", "gzip", lambda: _Pieces(_empty_files()))
+
+
+def debian_save() -> Path:
+    """It as `docker save` writes it, tagged `bench:1`."""
+    path = FOLDER / "debian-save.tar"
+    if path.is_file():
+        return path
+    layer = debian_tar()
+    with layer.open("rb") as file:
+        diff_id = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    config = json.dumps({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [diff_id]}}).encode()
+    name = f"{hashlib.sha256(config).hexdigest()}.json"
+    saved = json.dumps([{"Config": name, "RepoTags": ["bench:1"], "Layers": ["layer.tar"]}]).encode()
+    fresh = path.with_suffix(".new")
+    with tarfile.open(fresh, "w") as tar:
+        for member, data in ((name, config), ("manifest.json", saved)):
+            info = tarfile.TarInfo(member)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+        tar.add(layer, "layer.tar")
+    fresh.rename(path)
+    return path
 
 
 class _Pieces:

@@ -13,13 +13,14 @@ from tests.images import make_tar
 from shipwall.adapters.images.background import HashThread
 from shipwall.model.errors import InputError
 from shipwall.supply import streams
-from shipwall.supply.layers import View
+from shipwall.supply.layers import View, follow_links
 from shipwall.supply.streams import LayerStream, inflate
 from shipwall.supply.tar import Entry, TarWalk
 
 NAMES = st.sampled_from(
     ["a", "a/b", "a/b/c", "a/.wh.b", ".wh.a", "a/.wh..wh..opq", "l", "l/x", "a/l/x", "./a/d", "a//e", "a/../f", "b/" * 60]
 )
+PARTS = st.lists(st.sampled_from(["a", "b", "..", ".", ""]), max_size=5).map("/".join)
 ENTRIES = st.lists(
     st.tuples(NAMES, st.sampled_from("fdlh"), st.sampled_from(["a", "a/b", "../..", "/a"]), st.booleans()), max_size=12
 )
@@ -77,6 +78,15 @@ def test_what_nobody_wants_changes_folders_and_links_as_what_is_kept_does(layers
         for view in (every, none):
             view.add_layer(io.BytesIO(tar_of(entries)), "", "layer")
     assert (every.folders, every.links, every.entries) == (none.folders, none.links, none.entries)
+
+
+@given(st.dictionaries(PARTS, PARTS | PARTS.map(lambda path: f"/{path}"), max_size=5), st.lists(PARTS, max_size=5))
+@settings(max_examples=500)
+def test_where_a_path_lies_does_not_depend_on_what_was_asked_before(links: dict[str, str], paths: list[str]) -> None:
+    view = View(())
+    view.links = links
+    for path in paths:
+        assert view.resolve(path) == follow_links(links, path)
 
 
 def unpacked(engine: object, data: bytes, size: int) -> bytes | None:

@@ -64,11 +64,14 @@ class Inventories:
             return None
         return Inventory(**{name: getattr(kept, name) for name in _FIELDS})
 
-    def find_by_config(self, config: Digest) -> Inventory | None:
-        """The inventory of the image with configuration `config` (an engine's image id); of several manifests the one put last."""
+    def find_by_config(self, config: Digest, lister: str = "") -> Inventory | None:
+        """The inventory of the image with configuration `config` (an engine's image id); of several manifests the one put last.
+
+        `lister` as for `get`.
+        """
         data = _read(self._of_config(config))
         try:
-            return None if data is None else self.get(parse_digest(data.decode("utf-8", "replace").strip()))
+            return None if data is None else self.get(parse_digest(data.decode("utf-8", "replace").strip()), lister)
         except InputError as error:
             raise StorageError(str(self._of_config(config)), "damaged", "remove it and list the image again") from error
 

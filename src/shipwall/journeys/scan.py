@@ -58,11 +58,22 @@ def list_image(
 
     With `inventories` the result is kept there, and an image that is there already is not read again, wherever it lies: its manifest
     (checked against its digest) names every layer by digest, so the inventory is that of this digest even if a layer's file has been
-    changed or lost since. `rehash` reads and checks every byte all the same. *Raises* what `open_image` raises, and TrustError.
+    changed or lost since. An engine's image is known by the id the engine gives it. `rehash` reads and checks every byte all the same.
+    *Raises* what `open_image` raises, and TrustError.
     """
+    trusted = None if rehash else inventories
+    if engine_socket is not None and trusted is not None and not platform:
+        from shipwall.adapters.images.remote import engine_image_id
+
+        # An engine hands out an image only whole, so it is asked first what it calls it.
+        identifier = engine_image_id(source, engine_socket)
+        known = trusted.find_by_config(identifier, listing_version()) or trusted.get(identifier, listing_version())
+        if known is not None:
+            say("listed before")
+            return known
     with open_image(source, engine_socket=engine_socket, allow_http=allow_http, platform=platform) as image:
-        if inventories is not None and not rehash and image.identity is not None:
-            known = inventories.get(image.identity.manifest, listing_version())
+        if trusted is not None and image.identity is not None:
+            known = trusted.get(image.identity.manifest, listing_version())
             if known is not None:
                 say("listed before")
                 return known

@@ -30,6 +30,8 @@ _MAX_PATHS = 2_000_000  # folders, links and kept files together: about 500 MB, 
 _MAX_PATH = 4096  # the kernel's PATH_MAX; nothing longer can be unpacked
 _MAX_REPLACED_FOLDERS = 1000
 _MAX_NAME = 256  # above the kernel's NAME_MAX
+_MAX_REMEMBERED = 100_000
+_NO_NAMES = frozenset({"", ".", ".."})
 _DOT_OR_NOTHING = frozenset({".", ""})
 _MAX_LINKS = 40  # as the kernel (MAXSYMLINKS)
 _WHITEOUT = ".wh."
@@ -70,6 +72,7 @@ class View:
         self._kept_bytes = 0
         self._parsed_count = 0
         self._dropped = 0
+        self._real_folders: dict[str, str] = {}
         self.folders: set[str] = set()
         self.links: dict[str, str] = {}
         self.skipped: list[Skipped] = []
@@ -117,6 +120,7 @@ class View:
                     raise InputError("layer", f"has more than {_MAX_PATHS} folders and links", "do not trust it")
                 is_plain = kind == "file" and len(folder) + _MAX_NAME < _MAX_PATH and over.place(folder) == folder
                 plain = folder if is_plain and folder not in wanted.folders else None
+        self._real_folders.clear()
         self._hide(over)
         self.folders |= over.folders
         self.links.update(over.links)
@@ -260,12 +264,25 @@ class View:
 
         A loop ends after 40 links, at the path then reached.
         """
-        return follow_links(self.links, path)
+        folder, _, base = path.rpartition("/")
+        real = self._real_folder(folder)
+        if base in _NO_NAMES or len(real) > _MAX_PATH:
+            return follow_links(self.links, path)
+        whole = f"{real}/{base}" if real else base
+        return follow_links(self.links, path) if whole in self.links else whole
+
+    def _real_folder(self, folder: str) -> str:
+        real = self._real_folders.get(folder)
+        if real is None:
+            if len(self._real_folders) >= _MAX_REMEMBERED:
+                self._real_folders.clear()
+            real = self._real_folders[folder] = follow_links(self.links, folder)
+        return real
 
     def resolve_parent(self, path: str) -> str:
         """As `resolve`, but a symbolic link at the very end stays."""
         folder, _, base = path.rpartition("/")
-        folder = follow_links(self.links, folder)
+        folder = self._real_folder(folder)
         return f"{folder}/{base}" if folder else base
 
     def read(self, path: str) -> KeptFile | None:
