@@ -8,7 +8,7 @@ Source: POSIX.1-2017 pax; GNU tar manual, "Basic Tar Format".
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from shipwall.model.errors import InputError
@@ -40,9 +40,9 @@ class Entry(NamedTuple):
     """One entry. `path` is relative and clean (no `.`, `..`, empty parts); empty for the root itself.
 
     `kind`: file, hardlink, symlink, char, block, folder, fifo, sparse, other. `link` as written, for symlinks and hard links.
-    `offset` where the content starts in the stream. `data` is the content when it was asked for, else None.
-    `device` (major, minor) of char and block. `opaque`: an extended attribute makes the folder hide what lies below.
-    `escapes`: the path leads out of the root; it is then given as written, for showing only.
+    `offset` where the content starts in the stream. `device` (major, minor) of char and block. `opaque`: an extended attribute makes
+    the folder hide what lies below. `escapes`: the path leads out of the root; it is then given as written, for showing only.
+    `is_executable`: an x bit is set.
     """
 
     path: str
@@ -50,10 +50,26 @@ class Entry(NamedTuple):
     size: int
     offset: int
     link: str = ""
-    data: bytes | None = None
     device: tuple[int, int] = (0, 0)
     opaque: bool = False
     escapes: bool = False
+    is_executable: bool = False
+
+
+class Entries(Protocol):
+    """Entries in order; the content of the last one given can be asked for, once."""
+
+    def __iter__(self) -> Iterator[Entry]:
+        """The entries."""
+        ...
+
+    def peek(self, size: int) -> bytes:
+        """The first `size` bytes of the last entry's content (fewer when it is shorter)."""
+        ...
+
+    def read(self) -> bytes | None:
+        """The whole content of the last entry; None when it cannot be read, which has then been told."""
+        ...
 
 
 def clean_path(path: str) -> str | None:
@@ -73,24 +89,52 @@ def clean_path(path: str) -> str | None:
     return "/".join(parts)
 
 
-def walk_tar(stream: Stream, name: str, wants: Callable[[str, int], bool] = lambda _path, _size: False) -> Iterator[Entry]:
-    """The entries of the tar in `stream`, in order. `wants(path, size)` says whose content comes along; keep `size` small there.
+class TarWalk:
+    """The entries of the tar in a stream, in order; content that is not asked for streams past.
 
-    Raises InputError (naming `name` and the offset) for damage: checksum, size, extended header, early end.
+    Iterating and reading raise InputError (naming `name` and the offset) for damage: checksum, size, extended header, early end.
     """
-    reader = _Reader(stream, name)
-    pending = _Pending()
-    for _ in range(_MAX_ENTRIES):
-        header = reader.header()
-        if header is None:
-            return
-        flag = header[156:157]
-        size = reader.number(header[124:136], "size")
-        if flag in {b"x", b"g", b"L", b"K"}:
-            if size > _MAX_RECORD:
-                raise reader.damage(f"an extended header of {size} bytes")
-            pending.take(flag, reader.content(size), reader)
-            continue
+
+    def __init__(self, stream: Stream, name: str) -> None:
+        self._reader = _Reader(stream, name)
+        self._size = 0
+        self._is_unread = False
+
+    def peek(self, size: int) -> bytes:
+        """The first `size` bytes of the last entry's content (fewer when it is shorter); at most 4096."""
+        return self._reader.peek(min(size, self._size)) if self._is_unread else b""
+
+    def read(self) -> bytes:
+        """The whole content of the last entry; keep an eye on its size first. Only once."""
+        self._is_unread = False
+        return self._reader.content(self._size)
+
+    def __iter__(self) -> Iterator[Entry]:
+        """The entries."""
+        reader = self._reader
+        pending = _Pending()
+        for _ in range(_MAX_ENTRIES):
+            header = reader.header()
+            if header is None:
+                return
+            flag = header[156:157]
+            size = reader.number(header[124:136], "size")
+            if flag in {b"x", b"g", b"L", b"K"}:
+                if size > _MAX_RECORD:
+                    raise reader.damage(f"an extended header of {size} bytes")
+                pending.take(flag, reader.content(size), reader)
+                continue
+            entry = self._entry(header, flag, size, pending)
+            self._size, self._is_unread = entry.size, True
+            yield entry
+            if self._is_unread:
+                self._is_unread = False
+                reader.skip_content(self._size)
+            pending = _Pending()
+        raise reader.damage(f"more than {_MAX_ENTRIES} entries")
+
+    def _entry(self, header: bytes, flag: bytes, size: int, pending: _Pending) -> Entry:
+        reader = self._reader
         kind = _KINDS.get(flag, "other")
         pax = pending.pax
         raw_path = pending.path or pax.path or _header_path(header)
@@ -105,27 +149,19 @@ def walk_tar(stream: Stream, name: str, wants: Callable[[str, int], bool] = lamb
         if kind in _WITHOUT_CONTENT:
             size = 0
         path = clean_path(raw_path)
-        offset = reader.offset
-        data = None
-        if kind == "file" and path and wants(path, size):
-            data = reader.content(size)
-        else:
-            reader.skip_content(size)
-        yield Entry(
+        return Entry(
             raw_path if path is None else path,
             kind,
             size,
-            offset,
+            reader.offset,
             (pending.link or pax.link or _text(header[157:257].partition(b"\0")[0])) if kind in {"symlink", "hardlink"} else "",
-            data,
             (reader.number(header[329:337], "device"), reader.number(header[337:345], "device"))
             if kind in {"char", "block"}
             else (0, 0),
             pax.is_opaque,
             path is None,
+            reader.is_executable(header[100:108]),
         )
-        pending = _Pending()
-    raise reader.damage(f"more than {_MAX_ENTRIES} entries")
 
 
 class _Pax(NamedTuple):
@@ -264,6 +300,20 @@ class _Reader:
         if digits.strip(b"01234567"):
             raise self.damage(f"a {what} that is not octal")
         return int(digits or b"0", 8)
+
+    def is_executable(self, mode: bytes) -> bool:
+        """Whether an x bit is set; a negative mode is one, as in Go."""
+        return (mode[7] if mode[0] >= 0x80 else self.number(mode, "mode")) & 0o111 != 0
+
+    def peek(self, size: int) -> bytes:
+        """The next `size` bytes, which stay next. Raises InputError when there are fewer."""
+        start = self._take(size)
+        if len(start) < size:
+            raise self.damage("it ends inside an entry")
+        self._buffer = start + self._buffer[self.at :]
+        self.at = 0
+        self.offset -= size
+        return start
 
     def content(self, size: int) -> bytes:
         """`size` bytes and their padding."""
