@@ -6,7 +6,7 @@ packages only); it is told, and does not count as support.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import re
 from typing import NamedTuple
 
@@ -102,8 +102,15 @@ _SLES = _Family("SUSE Linux Enterprise Server", "https://www.suse.com/lifecycle"
     "15.2": ("2021-12-31", "2024-12-31"), "15.3": ("2022-12-31", "2025-12-31"), "15.4": ("2023-12-31", "2026-12-31"),
     "15.5": ("2024-12-31", "2027-12-31"), "15.6": ("2025-12-31", "2028-12-31"), "15.7": ("2031-07-31", "2034-07-31"),
 })  # fmt: skip
-_PHOTON = _Family("Photon OS", "https://github.com/vmware/photon", 2, {"1.0": ("2022-02-28", ""), "2.0": ("2022-12-31", ""), "3.0": ("2024-03-01", "")})
-_MARINER = _Family("Azure Linux", "https://learn.microsoft.com/azure/azure-linux/", 2, {"1.0": ("2023-07-31", ""), "2.0": ("2025-07-31", "")})
+_PHOTON = _Family(
+    "Photon OS",
+    "https://github.com/vmware/photon",
+    2,
+    {"1.0": ("2022-02-28", ""), "2.0": ("2022-12-31", ""), "3.0": ("2024-03-01", "")},
+)
+_MARINER = _Family(
+    "Azure Linux", "https://learn.microsoft.com/azure/azure-linux/", 2, {"1.0": ("2023-07-31", ""), "2.0": ("2025-07-31", "")}
+)
 _FAMILIES = {
     "debian": _DEBIAN, "ubuntu": _UBUNTU, "alpine": _ALPINE, "rhel": _RHEL, "redhat": _RHEL, "centos": _CENTOS, "almalinux": _ALMA,
     "rocky": _ROCKY, "ol": _ORACLE, "amzn": _AMAZON, "fedora": _FEDORA, "opensuse-leap": _LEAP, "opensuse": _LEAP, "sles": _SLES,
@@ -154,4 +161,4 @@ def _release(family: _Family, distribution: Distribution) -> str:
 
 
 def _today(now_ns: int) -> str:
-    return datetime.datetime.fromtimestamp(now_ns // _NS_PER_SECOND, datetime.UTC).strftime("%Y-%m-%d")
+    return dt.datetime.fromtimestamp(now_ns // _NS_PER_SECOND, dt.UTC).strftime("%Y-%m-%d")

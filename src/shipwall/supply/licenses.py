@@ -19,17 +19,19 @@ _MAX_DEPTH = 20
 _TOKEN = re.compile(r"\(|\)|[^\s()]+")
 _SPACES = re.compile(r"\s+")
 _NOT_IN_REF = re.compile(r"[^A-Za-z0-9.-]+")
-_LATER = re.compile(r"\s+or\s+(?:\(at your option\)\s+)?(?:any\s+)?(?:later|newer|greater)(?:\s+versions?)?(?![^\s)])", re.I)
+_LATER = re.compile(
+    r"\s+or\s+(?:\(at your option\)\s+)?(?:any\s+)?(?:later|newer|greater)(?:\s+versions?)?(?![^\s)])", re.IGNORECASE
+)
 _OPERATORS = {"and": "AND", "or": "OR", "&": "AND", "|": "OR", "&&": "AND", "||": "OR", "and/or": "OR"}
 _GNU = re.compile(
     r"(?:gnu\s+)?(?P<family>a|l|lesser\s+|library\s+|affero\s+)?(?:gpl|general\s+public\s+licen[sc]e)"
     r"(?:\s*\(\s*[al]?gpl\s*\))?[\s,]*(?:-|v|version)?[\s-]*v?\.?\s*(?P<version>[123](?:\.[01])?)(?:\.0)?(?P<later>\s*\+|-or-later)?(?:-only)?",
-    re.I,
+    re.IGNORECASE,
 )
 _FAMILIES = {"": "GPL", "a": "AGPL", "l": "LGPL", "lesser": "LGPL", "library": "LGPL", "affero": "AGPL"}
 _GNU_VERSIONS = {"AGPL": {"1.0", "3.0"}, "GPL": {"1.0", "2.0", "3.0"}, "LGPL": {"2.0", "2.1", "3.0"}}
 _DEPRECATED = re.compile(r"((?:A|L)?GPL-\d\.\d|GFDL-\d\.\d)(\+)?")
-_GFDL = re.compile(r"gfdl(?P<niv>-niv)?(?:-|v| )(?P<version>1\.[123])(?P<later>\+|-or-later)?(?:-only)?", re.I)
+_GFDL = re.compile(r"gfdl(?P<niv>-niv)?(?:-|v| )(?P<version>1\.[123])(?P<later>\+|-or-later)?(?:-only)?", re.IGNORECASE)
 # Lower case, single spaces. Only names that mean one licence wherever they are used.
 _NAMES = {
     "al2": "Apache-2.0", "asl 1.1": "Apache-1.1", "asl 2.0": "Apache-2.0", "apache 2": "Apache-2.0", "apache 2.0": "Apache-2.0",
@@ -158,7 +160,7 @@ def _name(text: str) -> str:
 
 
 def _with_exception(text: str) -> str:
-    left, operator, right = re.sub(r"\s+with\s+", "\0", text, count=1, flags=re.I).partition("\0")
+    left, operator, right = re.sub(r"\s+with\s+", "\0", text, count=1, flags=re.IGNORECASE).partition("\0")
     exception = EXCEPTIONS.get(right.strip().lower())
     base = _known(left.strip()) if operator and exception else ""
     return f"{base} WITH {exception}" if base else ""

@@ -1,6 +1,7 @@
-"""Catalogers: who reads which files of an image into packages. THE list of them is here.
+"""Catalogers: who reads which files of an image into packages. THE two lists of them are here.
 
-A cataloger is a name, the globs of the files it reads, and a function from the merged view to packages. It never opens anything.
+A cataloger reads the merged view: a name, the globs of the files it reads, and a function from the view to packages. A file reader
+reads one file by itself while its layer streams past. Neither ever opens anything. A new format is a module here and a line in a list.
 """
 
 from __future__ import annotations
@@ -10,9 +11,22 @@ from typing import Any, NamedTuple
 
 from shipwall.model.digest import ImageIdentity
 from shipwall.model.package import Inventory, Package, Skipped
+from shipwall.supply.catalog.apk import APK_BASENAMES, APK_PATTERN, parse_apk
+from shipwall.supply.catalog.binaries import ELF_MAGIC, parse_binary
+from shipwall.supply.catalog.composer import COMPOSER_BASENAMES, COMPOSER_PATTERN, parse_composer
 from shipwall.supply.catalog.dpkg import DPKG_GLOBS, read_dpkg
-from shipwall.supply.catalog.os_release import OS_RELEASE_GLOBS, find_distribution
-from shipwall.supply.layers import View
+from shipwall.supply.catalog.dpkg_copyright import COPYRIGHT_BASENAMES, COPYRIGHT_PATTERN, parse_copyright
+from shipwall.supply.catalog.gems import GEM_PATTERN, GEM_SUFFIXES, parse_gem
+from shipwall.supply.catalog.java import JAVA_MAGIC, JAVA_SUFFIXES, parse_java
+from shipwall.supply.catalog.join import join_parts
+from shipwall.supply.catalog.npm import NPM_BASENAMES, parse_npm
+from shipwall.supply.catalog.os_release import RELEASE_GLOBS, find_distribution
+from shipwall.supply.catalog.owners import assign_owners
+from shipwall.supply.catalog.python import PYTHON_BASENAMES, PYTHON_PATTERN, PYTHON_SUFFIXES, parse_python
+from shipwall.supply.catalog.rpm import RPM_BASENAMES, RPM_PATTERN, parse_rpm
+from shipwall.supply.layers import FileReader, View
+
+_MIB = 1 << 20
 
 
 class Cataloger(NamedTuple):
@@ -25,10 +39,22 @@ class Cataloger(NamedTuple):
 
 CATALOGERS = (Cataloger("dpkg", DPKG_GLOBS, read_dpkg),)
 
+READERS = (
+    FileReader("apk", parse_apk, basenames=APK_BASENAMES, pattern=APK_PATTERN),
+    FileReader("rpm", parse_rpm, basenames=RPM_BASENAMES, pattern=RPM_PATTERN, max_bytes=256 * _MIB),
+    FileReader("python", parse_python, basenames=PYTHON_BASENAMES, suffixes=PYTHON_SUFFIXES, pattern=PYTHON_PATTERN),
+    FileReader("npm", parse_npm, basenames=NPM_BASENAMES, max_bytes=4 * _MIB),
+    FileReader("java", parse_java, suffixes=JAVA_SUFFIXES, magic=JAVA_MAGIC, max_bytes=256 * _MIB),
+    FileReader("gem", parse_gem, suffixes=GEM_SUFFIXES, pattern=GEM_PATTERN, max_bytes=_MIB),
+    FileReader("composer", parse_composer, basenames=COMPOSER_BASENAMES, pattern=COMPOSER_PATTERN),
+    FileReader("binary", parse_binary, magic=ELF_MAGIC, max_bytes=256 * _MIB),
+    FileReader("dpkg copyright", parse_copyright, basenames=COPYRIGHT_BASENAMES, pattern=COPYRIGHT_PATTERN, max_bytes=_MIB),
+)
+
 
 def make_view() -> View:
-    """An empty view that keeps what the catalogers read."""
-    return View([*OS_RELEASE_GLOBS, *(glob for cataloger in CATALOGERS for glob in cataloger.globs)])
+    """An empty view that keeps or reads what the catalogers and readers ask for."""
+    return View([*RELEASE_GLOBS, *(glob for cataloger in CATALOGERS for glob in cataloger.globs)], READERS)
 
 
 def list_packages(view: View, image: ImageIdentity | None, config: dict[str, Any]) -> Inventory:
@@ -39,6 +65,10 @@ def list_packages(view: View, image: ImageIdentity | None, config: dict[str, Any
         found, missed = cataloger.read(view)
         packages += found
         skipped += missed
+    for _path, _layer, found, missed in view.parsed():
+        packages += found
+        skipped += missed
+    packages = assign_owners(join_parts(view, packages))
     distribution = find_distribution(view)
     if not packages:
         what = distribution.id or "unknown distribution"
@@ -49,7 +79,11 @@ def list_packages(view: View, image: ImageIdentity | None, config: dict[str, Any
     return Inventory(
         image=image,
         distribution=distribution,
-        packages=tuple(sorted(packages, key=lambda package: (package.ecosystem, package.name, package.arch, package.version))),
+        packages=tuple(
+            sorted(
+                packages, key=lambda package: (package.ecosystem, package.name, package.arch, package.version, package.evidence)
+            )
+        ),
         skipped=tuple(skipped),
         labels={key: value for key, value in labels.items() if isinstance(value, str)} if isinstance(labels, dict) else {},
         created=created if isinstance(created, str) else "",

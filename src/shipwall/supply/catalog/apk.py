@@ -6,6 +6,8 @@ from shipwall.model.package import Package, Skipped
 from shipwall.supply.catalog.words import PathBudget, decode, word
 from shipwall.supply.licenses import parse_license
 
+APK_BASENAMES = frozenset({"installed"})
+APK_PATTERN = r"(?:usr/)?lib/apk/db/installed"
 _MAX_PACKAGES = 100_000
 
 

@@ -15,9 +15,9 @@ from shipwall.supply.licenses import join_licenses
 GEM_SUFFIXES = (".gemspec",)
 GEM_PATTERN = r"(?:.*/)?specifications/(?:default/)?[^/]+\.gemspec"
 _STRING = r"""(?:"([^"\\\n]{1,256})"|'([^'\\\n]{1,256})'|%q[<({\[]([^>)}\]\n]{1,256})[>)}\]])(?:\.freeze)?"""
-_NAME = re.compile(rf"^\s*\w+\.name\s*=\s*{_STRING}", re.M)
-_VERSION = re.compile(rf"^\s*\w+\.version\s*=\s*(?:Gem::Version\.new\s*\(?\s*)?{_STRING}", re.M)
-_LICENSES = re.compile(r"^\s*\w+\.licenses?\s*=\s*(\[[^\]\n]{0,1000}\]|[^\n]{1,300})", re.M)
+_NAME = re.compile(rf"^\s*\w+\.name\s*=\s*{_STRING}", re.MULTILINE)
+_VERSION = re.compile(rf"^\s*\w+\.version\s*=\s*(?:Gem::Version\.new\s*\(?\s*)?{_STRING}", re.MULTILINE)
+_LICENSES = re.compile(r"^\s*\w+\.licenses?\s*=\s*(\[[^\]\n]{0,1000}\]|[^\n]{1,300})", re.MULTILINE)
 _ANY_STRING = re.compile(_STRING)
 
 

@@ -19,18 +19,23 @@ from shipwall.supply.licenses import join_licenses
 
 JAVA_SUFFIXES = (".jar", ".war", ".ear", ".jpi", ".hpi", ".sar", ".par", ".kar", ".lpkg", ".nar", ".rar")
 JAVA_MAGIC = (b"PK",)
+_SUFFIXES = tuple(suffix.encode() for suffix in JAVA_SUFFIXES)
 _MAX_DEPTH = 6
-_MAX_TEXT = 1 << 20
-_MAX_INFLATED = 512 << 20  # all nested archives of one file together
+_MAX_TEXT = 256 << 10
+_MAX_INFLATED = 512 << 20  # everything read out of one file together
+_MIN_INFLATED = 64 << 20
 _MAX_ARCHIVE = 128 << 20
-_MAX_RATIO = 200
+_MAX_RATIO = 20  # jars hold packed classes: a jar in a jar hardly shrinks
+_MAX_POMS = 5000
 _MAX_ARCHIVES = 20_000
 _MAX_PACKAGES = 20_000
 _MANIFEST = "META-INF/MANIFEST.MF"
 _POM = re.compile(r"META-INF/maven/([^/]+)/([^/]+)/pom\.(properties|xml)")
-_PROPERTY = re.compile(r"^\s*(groupId|artifactId|version)\s*[=:]\s*(.*?)\s*$", re.M)
+_PROPERTY = re.compile(r"^\s*(groupId|artifactId|version)\s*[=:]\s*(.*?)\s*$", re.MULTILINE)
 _FILE_NAME = re.compile(r"(?P<artifact>[A-Za-z0-9._-]+?)-(?P<version>v?\d[A-Za-z0-9.+_-]*)")
-_LICENSES = re.compile(r"<license>.{0,2000}?<name>\s*([^<]{1,200}?)\s*</name>", re.S)
+_POM_NAME = re.compile(r"<name>([^<]{1,200})</name>")
+_POM_VERSION = re.compile(r"<version>([^<]{1,200})</version>")
+_POM_PARTS = re.compile(r"<(?:dependencies|dependencyManagement|build|profiles|modules|properties)\b")
 _PLACEHOLDER = re.compile(r"[${}]")
 
 
@@ -49,7 +54,7 @@ class _Bounds:
     """What is left for all archives nested in one file."""
 
     def __init__(self, size: int) -> None:
-        self.bytes = min(_MAX_INFLATED, max(16 << 20, size * _MAX_RATIO))
+        self.bytes = min(_MAX_INFLATED, max(_MIN_INFLATED, size * _MAX_RATIO))
         self.archives = _MAX_ARCHIVES
         self.packages: dict[tuple[str, str, str], Package] = {}
         self.skipped: list[Skipped] = []
@@ -73,14 +78,14 @@ def _read_archive(where: str, data: bytes, bounds: _Bounds, depth: int) -> None:
     manifest: Member | None = None
     poms: dict[tuple[str, str], dict[str, Member]] = {}
     nested: list[Member] = []
-    for member in list_members(data, where):
-        if member.name.startswith("META-INF/m") or member.name.startswith("META-INF/M"):
-            match = _POM.fullmatch(member.name)
-            if match is not None and len(poms) < _MAX_PACKAGES:
+    for member in list_members(data, where, _is_wanted):
+        match = _POM.fullmatch(member.name)
+        if match is not None:
+            if len(poms) < _MAX_POMS:
                 poms.setdefault((match[1], match[2]), {})[match[3]] = member
-            elif member.name == _MANIFEST:
-                manifest = member
-        if member.name.lower().endswith(JAVA_SUFFIXES):
+        elif member.name == _MANIFEST:
+            manifest = member
+        elif member.name.lower().endswith(JAVA_SUFFIXES):
             nested.append(member)
     inside = [found for key, members in poms.items() if (found := _read_pom(where, data, key, members, bounds)) is not None]
     own = _own(where, data, manifest, inside, bounds)
@@ -88,6 +93,10 @@ def _read_archive(where: str, data: bytes, bounds: _Bounds, depth: int) -> None:
         _add(where, one, bounds)
     for member in nested:
         _read_nested(where, data, member, bounds, depth + 1)
+
+
+def _is_wanted(name: bytes) -> bool:
+    return name.startswith((b"META-INF/maven/", b"META-INF/MANIFEST.MF")) or name[-5:].lower().endswith(_SUFFIXES)
 
 
 def _read_nested(where: str, data: bytes, member: Member, bounds: _Bounds, depth: int) -> None:
@@ -116,7 +125,9 @@ def _text(where: str, data: bytes, member: Member | None, bounds: _Bounds) -> st
     if member is None:
         return ""
     try:
-        return decode(read_member(data, member, where, _MAX_TEXT))
+        content = read_member(data, member, where, max(0, min(_MAX_TEXT, bounds.bytes)))
+        bounds.bytes -= len(content)
+        return decode(content)
     except InputError as error:
         bounds.skip(f"{where}!/{member.name[:1000]}", error.reason)
         return ""
@@ -124,7 +135,9 @@ def _text(where: str, data: bytes, member: Member | None, bounds: _Bounds) -> st
 
 def _read_pom(where: str, data: bytes, key: tuple[str, str], members: dict[str, Member], bounds: _Bounds) -> _Maven | None:
     xml = _text(where, data, members.get("xml"), bounds)
-    licenses = join_licenses(_LICENSES.findall(xml)[:10], "OR")  # source: Maven's POM reference: a list is a choice
+    licenses = join_licenses(
+        _POM_NAME.findall(_between(xml, "licenses")[:4000]), "OR"
+    )  # source: Maven's POM reference: a list is a choice
     values = dict(_PROPERTY.findall(_text(where, data, members.get("properties"), bounds)))
     group, artifact = word(values.get("groupId", "")), word(values.get("artifactId", ""))
     version = word(values.get("version", ""))
@@ -135,16 +148,18 @@ def _read_pom(where: str, data: bytes, key: tuple[str, str], members: dict[str, 
     return _Maven(group, artifact, version, licenses)
 
 
+def _between(xml: str, tag: str) -> str:
+    """The text of the first element `tag`; found by text, so that no entity is ever expanded."""
+    start = xml.find(f"<{tag}>")
+    return xml[start + len(tag) + 2 : max(start, xml.find(f"</{tag}>", start))] if start >= 0 else ""
+
+
 def _pom_version(xml: str) -> str:
     """The version in a pom.xml: the project's own, else its parent's."""
-    parent = re.search(r"<parent>(.{0,4000}?)</parent>", xml, re.S)
-    rest = xml.replace(parent[0], "", 1) if parent else xml
-    head = re.split(r"<(?:dependencies|dependencyManagement|build|profiles|modules|properties)\b", rest, maxsplit=1)[0]
-    for text in (head, parent[1] if parent else ""):
-        found = re.search(r"<version>\s*([^<]{1,200}?)\s*</version>", text)
-        if found:
-            return word(found[1])
-    return ""
+    parent = _between(xml, "parent")
+    head = _POM_PARTS.split(xml.replace(parent, "", 1) if parent else xml, maxsplit=1)[0]
+    found = _POM_VERSION.search(head) or _POM_VERSION.search(parent)
+    return word(found[1]) if found else ""
 
 
 def _own(where: str, data: bytes, manifest: Member | None, inside: list[_Maven], bounds: _Bounds) -> _Maven | None:
@@ -164,7 +179,11 @@ def _own(where: str, data: bytes, manifest: Member | None, inside: list[_Maven],
         return None
     group = found.group or group_of(found.artifact)
     # The same artefact as one of its parts, told less exactly.
-    return None if any(one.artifact == found.artifact and one.version == found.version for one in inside) else found._replace(group=group)
+    return (
+        None
+        if any(one.artifact == found.artifact and one.version == found.version for one in inside)
+        else found._replace(group=group)
+    )
 
 
 def _main_section(text: str) -> dict[str, str]:

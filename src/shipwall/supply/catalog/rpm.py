@@ -11,7 +11,7 @@ RPM_PATTERN = r"(?:var/lib/rpm|usr/lib/sysimage/rpm|usr/share/rpm)/[^/]+"
 RPM_BASENAMES = frozenset({"rpmdb.sqlite", "rpmdb.sqlite-wal", "Packages", "Packages.db"})
 _MAX_PACKAGES = 100_000
 # Berkeley DB's magic numbers of hash and tree, at offset 12 in the byte order of the machine that wrote it.
-_BERKELEY = {number.to_bytes(4, order) for number in (0x061561, 0x053162) for order in ("little", "big")}  # type: ignore[arg-type]
+_BERKELEY = {bytes.fromhex(number) for number in ("61150600", "00061561", "62310500", "00053162")}
 
 
 def parse_rpm(path: str, data: bytes) -> tuple[list[Package], list[Skipped]]:

@@ -16,11 +16,11 @@ _ENTRY = struct.Struct(">IIII")
 _MAX_ENTRIES = 65_536
 _MAX_FILES = 1_000_000
 _MAX_PATH = 4096
-_NAME, _VERSION, _RELEASE, _EPOCH = 1000, 1001, 1002, 1003
+_NAME, _VERSION, _RELEASE, _EPOCH, _VENDOR = 1000, 1001, 1002, 1003, 1011
 _LICENSE, _ARCH, _OLD_FILENAMES, _MODES, _SOURCE_RPM = 1014, 1022, 1027, 1030, 1044
 _FOLDER_INDEXES, _BASENAMES, _FOLDERS, _MODULARITY = 1116, 1117, 1118, 5096
 _WANTED = {
-    _NAME, _VERSION, _RELEASE, _EPOCH, _LICENSE, _ARCH, _OLD_FILENAMES, _MODES, _SOURCE_RPM, _FOLDER_INDEXES, _BASENAMES, _FOLDERS,
+    _NAME, _VERSION, _RELEASE, _EPOCH, _VENDOR, _LICENSE, _ARCH, _OLD_FILENAMES, _MODES, _SOURCE_RPM, _FOLDER_INDEXES, _BASENAMES, _FOLDERS,
     _MODULARITY,
 }  # fmt: skip
 _INT16, _INT32, _STRING, _STRINGS, _I18N = 3, 4, 6, 8, 9
@@ -51,6 +51,7 @@ def parse_rpm_header(blob: bytes, path: str) -> Package:
         files=tuple(sorted(_files(tags, len(blob)))),
         license=parse_license(title(_text(tags, _LICENSE))),
         module=":".join(word(_text(tags, _MODULARITY)).split(":")[:2]),
+        vendor=title(_text(tags, _VENDOR)),
     )
 
 

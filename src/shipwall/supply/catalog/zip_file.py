@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from shipwall.model.errors import InputError
@@ -35,8 +35,8 @@ class Member(NamedTuple):
     offset: int
 
 
-def list_members(data: bytes, name: str) -> Iterator[Member]:
-    """The entries of the archive `data`, without folders. *Raises* InputError (naming `name`) for what is no archive."""
+def list_members(data: bytes, name: str, wants: Callable[[bytes], bool]) -> Iterator[Member]:
+    """The entries of the archive `data` that `wants` by their raw names. *Raises* InputError (naming `name`) for what is no archive."""
     start, count, shift = _find_directory(data, name)
     at = start
     for _ in range(min(count, _MAX_ENTRIES)):
@@ -48,7 +48,7 @@ def list_members(data: bytes, name: str) -> Iterator[Member]:
         name_length, extra_length, comment_length = fields[10:13]
         after = at + _ENTRY.size + name_length
         raw = data[at + _ENTRY.size : after]
-        if not raw.endswith(b"/"):
+        if wants(raw):
             packed, size, offset = fields[8], fields[9], fields[16]
             if 0xFFFFFFFF in {packed, size, offset}:
                 packed, size, offset = _wide(data[after : after + extra_length], packed, size, offset)
@@ -92,13 +92,12 @@ def _find_directory(data: bytes, name: str) -> tuple[int, int, int]:
     _sign, _disk, _start_disk, _here, count, size, offset, _comment = _END.unpack_from(data, at)
     end = at
     locator = at - _LOCATOR64.size
-    if 0xFFFFFFFF in {size, offset} or count == 0xFFFF:
-        if locator >= 0 and data[locator : locator + 4] == b"PK\x06\x07":
-            at64 = data.rfind(b"PK\x06\x06", 0, locator)
-            if at64 < 0 or at64 + _END64.size > locator:
-                raise InputError(name, "its 64-bit directory is missing")
-            fields = _END64.unpack_from(data, at64)
-            count, size, offset, end = fields[7], fields[8], fields[9], at64
+    if (0xFFFFFFFF in {size, offset} or count == 0xFFFF) and locator >= 0 and data[locator : locator + 4] == b"PK\x06\x07":
+        at64 = data.rfind(b"PK\x06\x06", 0, locator)
+        if at64 < 0 or at64 + _END64.size > locator:
+            raise InputError(name, "its 64-bit directory is missing")
+        fields = _END64.unpack_from(data, at64)
+        count, size, offset, end = fields[7], fields[8], fields[9], at64
     start = end - size
     if start < 0 or offset > start:
         raise InputError(name, "its central directory lies outside of the file")
