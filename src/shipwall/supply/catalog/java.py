@@ -15,7 +15,7 @@ from shipwall.model.package import Package, Skipped
 from shipwall.supply.catalog.java_groups import group_of
 from shipwall.supply.catalog.words import decode, title, word
 from shipwall.supply.catalog.zip_file import Member, list_members, read_member
-from shipwall.supply.licenses import join_licenses
+from shipwall.supply.licenses import join_licenses, parse_license
 
 JAVA_SUFFIXES = (".jar", ".war", ".ear", ".jpi", ".hpi", ".sar", ".par", ".kar", ".lpkg", ".nar", ".rar")
 JAVA_MAGIC = (b"PK",)
@@ -36,6 +36,8 @@ _FILE_NAME = re.compile(r"(?P<artifact>[A-Za-z0-9._-]+?)-(?P<version>v?\d[A-Za-z
 _POM_NAME = re.compile(r"<name>([^<]{1,200})</name>")
 _POM_VERSION = re.compile(r"<version>([^<]{1,200})</version>")
 _POM_PARTS = re.compile(r"<(?:dependencies|dependencyManagement|build|profiles|modules|properties)\b")
+_ARTIFACT = re.compile(r"[A-Za-z0-9._-]+")
+_GROUP = re.compile(r"[A-Za-z][\w-]*(?:\.[\w-]+)+")
 _PLACEHOLDER = re.compile(r"[${}]")
 
 
@@ -163,27 +165,20 @@ def _pom_version(xml: str) -> str:
 
 
 def _own(where: str, data: bytes, manifest: Member | None, inside: list[_Maven], bounds: _Bounds) -> _Maven | None:
-    """What the archive itself is, when no pom.properties says so: a single one does, or the one named as the file is."""
-    base = re.split(r"[/!]", where)[-1]
-    stem = base.rpartition(".")[0]
-    if len(inside) == 1 or any(stem in {one.artifact, f"{one.artifact}-{one.version}"} for one in inside):
-        return None
-    if any(stem.startswith(f"{one.artifact}-{one.version}") for one in inside):
-        return None
+    """What the archive itself is, when it is none of the artefacts that say so `inside` of it."""
+    stem = re.split(r"[/!]", where)[-1].rpartition(".")[0]
     named = _FILE_NAME.fullmatch(stem)
-    artifact, version = (named["artifact"], named["version"]) if named else ("", "")
-    found = _from_manifest(_main_section(_text(where, data, manifest, bounds)), artifact, version)
-    if found is None and named is not None:
-        found = _Maven("", artifact, version)
-    if found is None:
+    if any(stem == one.artifact or stem.startswith(f"{one.artifact}-{one.version}") for one in inside):
         return None
-    group = found.group or group_of(found.artifact)
-    # The same artefact as one of its parts, told less exactly.
-    return (
-        None
-        if any(one.artifact == found.artifact and one.version == found.version for one in inside)
-        else found._replace(group=group)
-    )
+    if len(inside) == 1 and (named is None or inside[0].artifact in stem):
+        return None  # renamed, or named with its group
+    artifact, version = (named["artifact"], named["version"]) if named else ("", "")
+    found = _from_manifest(_main_section(_text(where, data, manifest, bounds)), artifact, version, stem)
+    if found is None and named is not None:
+        found = _Maven(group_of(artifact), artifact, version)
+    if found is None or any(one.artifact == found.artifact and one.version == found.version for one in inside):
+        return None
+    return found
 
 
 def _main_section(text: str) -> dict[str, str]:
@@ -201,12 +196,16 @@ def _main_section(text: str) -> dict[str, str]:
     return values
 
 
-def _from_manifest(values: dict[str, str], file_artifact: str, file_version: str) -> _Maven | None:
+def _from_manifest(values: dict[str, str], file_artifact: str, file_version: str, stem: str) -> _Maven | None:
     """The artefact a manifest names. The file's name decides where both speak: titles are written for people."""
     symbolic = values.get("bundle-symbolicname", "").partition(";")[0].strip()
     version = _first(values, "implementation-version", "specification-version", "bundle-version")
-    group = _group(values, symbolic, file_artifact)
-    artifact = file_artifact or _artifact(values, symbolic, group)
+    artifact = file_artifact or _titled(values)
+    group = _group(values, symbolic, artifact)
+    if not artifact:
+        last = symbolic.rpartition(".")[2]
+        artifact = last if group_of(last) else word(stem)
+        group = group or group_of(artifact)
     version = file_version or word(version.partition(" ")[0])
     if not artifact or not version or _PLACEHOLDER.search(artifact + version):
         return None
@@ -220,21 +219,22 @@ def _first(values: dict[str, str], *names: str) -> str:
 def _group(values: dict[str, str], symbolic: str, artifact: str) -> str:
     """A group only from what is one by its form: letters with dots, never a company's name."""
     for text in (values.get("implementation-vendor-id", ""), values.get("group-id", "")):
-        if re.fullmatch(r"[A-Za-z][\w-]*(?:\.[\w-]+)+", text):
+        if _GROUP.fullmatch(text):
             return text
+    if known := group_of(artifact):
+        return known  # a bundle's symbolic name may be its group as well as group and artefact
     before, _, last = symbolic.rpartition(".")
     if before and artifact and (last == artifact or symbolic.replace("-", ".").endswith("." + artifact.replace("-", "."))):
         return symbolic[: -len(artifact) - 1] if symbolic.endswith(artifact) else before
     return ""
 
 
-def _artifact(values: dict[str, str], symbolic: str, group: str) -> str:
-    for text in (values.get("implementation-title", ""), values.get("short-name", ""), values.get("extension-name", "")):
-        if re.fullmatch(r"[A-Za-z0-9._-]+", text):
-            return text.removeprefix(f"{group}.").removeprefix(f"{group}:") if group else text
-    return symbolic.removeprefix(f"{group}.") if group else symbolic.rpartition(".")[2]
+def _titled(values: dict[str, str]) -> str:
+    """A title that is an artefact's name by its form."""
+    titles = (values.get(key, "") for key in ("implementation-title", "short-name", "extension-name"))
+    return next((text for text in titles if _ARTIFACT.fullmatch(text)), "")
 
 
 def _license(values: dict[str, str]) -> str:
     text = values.get("bundle-license", "").partition(",")[0].partition(";")[0].strip().strip('"')
-    return "" if text.startswith("http") and not text.lower().rstrip("/").endswith(("2.0", "mit", "2.0.txt")) else text
+    return "" if text.startswith("http") and parse_license(text).startswith("LicenseRef-") else text

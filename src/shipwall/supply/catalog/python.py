@@ -16,7 +16,10 @@ from shipwall.supply.licenses import join_licenses, parse_license
 
 PYTHON_BASENAMES = frozenset({"METADATA", "PKG-INFO", "RECORD", "installed-files.txt"})
 PYTHON_SUFFIXES = (".egg-info",)
-PYTHON_PATTERN = r"(?:.*/)?(?:[^/]+\.dist-info/(?:METADATA|RECORD)|[^/]+\.egg-info/(?:PKG-INFO|installed-files\.txt)|EGG-INFO/PKG-INFO|[^/]+\.egg-info)"
+PYTHON_PATTERN = (
+    r"(?:.*/)?(?:[^/]+\.dist-info/(?:METADATA|RECORD)|[^/]+\.egg-info/(?:PKG-INFO|installed-files\.txt)"
+    r"|EGG-INFO/PKG-INFO|[^/]+\.egg-info)"
+)
 _FIELD = re.compile(r"([A-Za-z][A-Za-z0-9-]*):[ \t]*(.*)")
 _MAX_FIELDS = 10_000
 _CLASSIFIER = "License :: OSI Approved :: "
