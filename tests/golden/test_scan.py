@@ -45,7 +45,7 @@ def run(place: tuple[Path, Archive], *arguments: str) -> tuple[int, str, str]:
     folder, archive = place
     source = ["--archive", archive.url, "--keyring", str(archive.keyring), "--cache", str(folder / "cache")]
     command = [sys.executable, "-m", "shipwall", "image", *arguments, *(source if arguments[0] == "scan" else [])]
-    environment = {**os.environ, "SHIPWALL_STATE": str(folder / "none")}
+    environment = {**os.environ, "SHIPWALL_STATE": str(folder / "none"), "SHIPWALL_CACHE": str(folder / "cache")}
     answer = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False, env=environment)
     return answer.returncode, answer.stdout, answer.stderr
 

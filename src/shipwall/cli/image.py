@@ -18,6 +18,7 @@ from shipwall.cli.sources import (
     KeyringOption,
     OfflineOption,
     PlatformOption,
+    RehashOption,
     SourceArgument,
     SuiteOption,
     inventories_of,
@@ -37,7 +38,7 @@ _MAX_SHOWN_SKIPPED = 10
 
 StateOption = Annotated[
     Path | None,
-    typer.Option("--state", help="keep the inventory in this state folder; default: in the system's, if there is one"),
+    typer.Option("--state", help="keep the inventory in this state folder; default: the system's, else your cache"),
 ]
 
 
@@ -55,6 +56,7 @@ def scan(
     platform: PlatformOption = "",
     allow_http: HttpOption = False,
     state: StateOption = None,
+    rehash: RehashOption = False,
 ) -> None:
     """Which packages of an image have a security fix waiting, and which CVEs it names.
 
@@ -93,6 +95,7 @@ def scan(
             allow_http=allow_http,
             platform=platform,
             inventories=inventories_of(state),
+            rehash=rehash,
             say=say,
             report=Reporter(find_instance(state).link_socket),
         )
@@ -117,6 +120,7 @@ def list_packages(
     platform: PlatformOption = "",
     allow_http: HttpOption = False,
     state: StateOption = None,
+    rehash: RehashOption = False,
 ) -> None:
     """The packages in an image: its bill of materials.
 
@@ -134,7 +138,13 @@ def list_packages(
 
     with progress() as say:
         inventory = list_image(
-            source, engine_socket=engine, allow_http=allow_http, platform=platform, inventories=inventories_of(state), say=say
+            source,
+            engine_socket=engine,
+            allow_http=allow_http,
+            platform=platform,
+            inventories=inventories_of(state),
+            rehash=rehash,
+            say=say,
         )
     if cyclonedx:
         from shipwall.supply.sbom import render_sbom

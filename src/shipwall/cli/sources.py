@@ -30,6 +30,7 @@ SuiteOption = Annotated[list[str] | None, typer.Option("--suite", help="suite of
 KeyringOption = Annotated[Path | None, typer.Option("--keyring", help="keys its signature must come from")]
 CacheOption = Annotated[Path | None, typer.Option("--cache", help="where downloads are kept; default $SHIPWALL_CACHE")]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="use only what is cached")]
+RehashOption = Annotated[bool, typer.Option("--rehash", help="read every byte, even of an image that was listed before")]
 ImageArgument = Annotated[str, typer.Argument(help="REGISTRY/REPOSITORY[:TAG|@DIGEST]")]
 StateOption = Annotated[Path | None, typer.Option("--state", help="state folder; default $SHIPWALL_STATE, else the system's")]
 
@@ -57,16 +58,16 @@ class Place(NamedTuple):
         return f"{self.registry.host}/{self.repository}@{self.manifest}"
 
 
-def inventories_of(state: Path | None) -> Inventories | None:
-    """Where to keep inventories: only where a state folder was named or is already, so that a scan leaves no trace elsewhere."""
+def inventories_of(state: Path | None) -> Inventories:
+    """Where inventories are kept: in the state folder that was named or is already, else in this user's cache."""
     import os
 
-    from shipwall.adapters.instance import find_instance
-    from shipwall.adapters.inventories import Inventories
+    from shipwall.adapters.instance import find_cache, find_instance
+    from shipwall.adapters.inventories import Inventories, InventoryCache
 
     instance = find_instance(state)
     if state is None and not os.access(instance.state, os.W_OK):
-        return None
+        return InventoryCache(find_cache() / "inventories")
     return Inventories(instance.state / "inventories")
 
 

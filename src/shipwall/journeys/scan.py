@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from shipwall.adapters.debian_archive import DebianArchive
 from shipwall.adapters.images import open_image
-from shipwall.adapters.inventories import Inventories
+from shipwall.adapters.inventories import Inventories, listing_version
 from shipwall.adapters.report import no_report
 from shipwall.model.errors import RemoteError, ShipwallError, UnsupportedError
 from shipwall.model.finding import ScanResult
@@ -19,6 +19,9 @@ from shipwall.model.wire import ImageStep, Message
 from shipwall.supply.archive_index import ArchivePackage
 from shipwall.supply.catalog import list_packages, make_view
 from shipwall.supply.match import Update, find_updates, rank_carriers, render_findings
+
+if TYPE_CHECKING:
+    from shipwall.adapters.debian_archive import DebianArchive
 
 Say = Callable[[str], None]
 
@@ -48,16 +51,18 @@ def list_image(
     allow_http: bool = False,
     platform: str = "",
     inventories: Inventories | None = None,
+    rehash: bool = False,
     say: Say = silent,
 ) -> Inventory:
     """The inventory of the image `source` (as `open_image` takes it).
 
-    With `inventories` the result is kept there, and an image of a registry that is there already is not fetched again: its manifest's
-    digest, which the registry's answer was checked against, names every layer. *Raises* what `open_image` raises.
+    With `inventories` the result is kept there, and an image that is there already is not read again, wherever it lies: its manifest
+    (checked against its digest) names every layer by digest, so the inventory is that of this digest even if a layer's file has been
+    changed or lost since. `rehash` reads and checks every byte all the same. *Raises* what `open_image` raises, and TrustError.
     """
     with open_image(source, engine_socket=engine_socket, allow_http=allow_http, platform=platform) as image:
-        if inventories is not None and image.is_remote and image.identity is not None:
-            known = inventories.get(image.identity.manifest)
+        if inventories is not None and not rehash and image.identity is not None:
+            known = inventories.get(image.identity.manifest, listing_version())
             if known is not None:
                 say("listed before")
                 return known
@@ -65,7 +70,7 @@ def list_image(
         image.fill_view(view, say)
         inventory = list_packages(view, image.identity, image.config)
     if inventories is not None and inventory.image is not None:
-        inventories.put(inventory)
+        inventories.put(inventory, listing_version())
     return inventory
 
 
@@ -87,13 +92,20 @@ def scan_image(
     allow_http: bool = False,
     platform: str = "",
     inventories: Inventories | None = None,
+    rehash: bool = False,
     say: Say = silent,
     report: Callable[[Message], None] = no_report,
 ) -> ScanReport:
     """List `source`, then judge the list. *Raises* as `list_image` and `scan_inventory`."""
     started = time.monotonic_ns()
     inventory = list_image(
-        source, engine_socket=engine_socket, allow_http=allow_http, platform=platform, inventories=inventories, say=say
+        source,
+        engine_socket=engine_socket,
+        allow_http=allow_http,
+        platform=platform,
+        inventories=inventories,
+        rehash=rehash,
+        say=say,
     )
     listed = time.monotonic_ns()
     result, failure = _judge(inventory, archive, now_ns)

@@ -29,6 +29,8 @@ _MAX_PARSED = 300_000  # packages and skipped parts out of single files, in the 
 _MAX_PATHS = 2_000_000  # folders, links and kept files together: about 500 MB, far above any real image
 _MAX_PATH = 4096  # the kernel's PATH_MAX; nothing longer can be unpacked
 _MAX_REPLACED_FOLDERS = 1000
+_MAX_NAME = 256  # above the kernel's NAME_MAX
+_DOT_OR_NOTHING = frozenset({".", ""})
 _MAX_LINKS = 40  # as the kernel (MAXSYMLINKS)
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
@@ -80,16 +82,41 @@ class View:
     def add_entries(self, entries: Entries, layer: Digest) -> None:
         """Lay `entries` of one layer over what is there."""
         over = _Layer()
+        wanted = self._wanted
+        basenames, suffixes, has_executables = wanted.basenames, wanted.suffixes, wanted.has_executables
+        has_below = bool(self.folders or self.links or self._found)
+        plain: str | None = (
+            None  # the folder of the last file, when files land in it as they are named and nobody wants all of it
+        )
         for entry in entries:
             self.entries += 1
-            if entry.escapes:
-                self.note_skipped(entry.path, "its path leads out of the image")
-            elif len(entry.path) > _MAX_PATH or len(entry.link) > _MAX_PATH:
-                self.note_skipped(entry.path[:200], "its path or link is longer than 4096 characters")
+            path, kind, _size, _offset, _link, _device, _opaque, escapes, is_executable = entry
+            folder, _, base = path.rpartition("/")
+            if (
+                folder == plain
+                and kind == "file"
+                and base not in basenames
+                and not base.endswith(suffixes)
+                and not (is_executable and has_executables)
+                and base[:1] not in _DOT_OR_NOTHING
+                and len(base) < _MAX_NAME
+                and path not in over.links
+                and path not in over.folders
+                and path not in over.found
+                and not (has_below and (path in self.folders or path in self.links or path in self._found))
+                and not escapes
+            ):
+                continue  # nearly every file: nothing wants it and it changes nothing that is kept
+            if escapes:
+                self.note_skipped(path, "its path leads out of the image")
+            elif len(path) > _MAX_PATH or len(entry.link) > _MAX_PATH:
+                self.note_skipped(path[:200], "its path or link is longer than 4096 characters")
             else:
                 self._take_in(entry, over, layer, entries)
                 if over.count() + len(self.folders) + len(self.links) > _MAX_PATHS:
                     raise InputError("layer", f"has more than {_MAX_PATHS} folders and links", "do not trust it")
+                is_plain = kind == "file" and len(folder) + _MAX_NAME < _MAX_PATH and over.place(folder) == folder
+                plain = folder if is_plain and folder not in wanted.folders else None
         self._hide(over)
         self.folders |= over.folders
         self.links.update(over.links)
