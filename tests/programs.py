@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
 import subprocess
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,16 @@ def build_old_go(folder: Path, version: str, modules: str) -> bytes:
         int main(void) {{ return 0; }}
     """)  # fmt: skip
     return program.read_bytes()
+
+
+def rpm_header(entries: Sequence[tuple[int, int, int, bytes]]) -> bytes:
+    """A header blob of (tag, type, count, value)."""
+    store, index = b"", b""
+    for tag, kind, count, value in entries:
+        store += bytes(-len(store) % 4)
+        index += struct.pack(">IIII", tag, kind, len(store), count)
+        store += value
+    return struct.pack(">II", len(entries), len(store)) + index + store
 
 
 SPEC = """Name: {name}

@@ -7,7 +7,7 @@ import struct
 
 import pytest
 from tests.images import make_tar
-from tests.programs import build_rpm, install_rpms, needs_rpm
+from tests.programs import build_rpm, install_rpms, needs_rpm, rpm_header
 
 from shipwall.model.errors import InputError
 from shipwall.supply.catalog import list_packages, make_view
@@ -19,12 +19,7 @@ DATABASE = "var/lib/rpm/rpmdb.sqlite"
 
 
 def header(*entries: tuple[int, int, int, bytes]) -> bytes:
-    """A header blob of (tag, type, count, value)."""
-    store, index = b"", b""
-    for tag, kind, count, value in entries:
-        index += struct.pack(">IIII", tag, kind, len(store), count)
-        store += value
-    return struct.pack(">II", len(entries), len(store)) + index + store
+    return rpm_header(entries)
 
 
 @pytest.fixture(scope="module")
