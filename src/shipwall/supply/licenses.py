@@ -108,11 +108,25 @@ class _NoExpressionError(Exception):
 
 
 def _join(parts: list[str], operator: str) -> str:
-    parts = list(dict.fromkeys(parts))
+    parts = list(dict.fromkeys(name for part in parts for name in _split(part, f" {operator} ")))
     if len(parts) == 1:
         return parts[0]
     other = " OR " if operator == "AND" else " AND "
     return f" {operator} ".join(f"({part})" if other in part else part for part in parts)
+
+
+def _split(expression: str, operator: str) -> list[str]:
+    """The parts of an expression that `operator` joins at its top; the whole when another operator does."""
+    parts, depth = [""], 0
+    for piece in re.split(r"( AND | OR |[()])", expression):
+        depth += (piece == "(") - (piece == ")")
+        if depth == 0 and piece == operator:
+            parts.append("")
+        elif depth == 0 and piece in {" AND ", " OR "}:
+            return [expression]
+        else:
+            parts[-1] += piece
+    return [part[1:-1] if part.startswith("(") and len(parts) > 1 else part for part in parts]
 
 
 def _parse_or(tokens: list[str], at: int, *, spaces_are_and: bool, depth: int = 0) -> tuple[str, int]:

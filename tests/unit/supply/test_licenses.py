@@ -44,6 +44,10 @@ def test_names_side_by_side() -> None:
 
 def test_several_are_joined_once_each() -> None:
     assert join_licenses(["MIT", "GPL-2+ or ISC", "Expat", ""], "AND") == "MIT AND (GPL-2.0-or-later OR ISC)"
+    assert (
+        join_licenses(["GPL-3+ and MIT", "MIT", "(ISC or X11) and GPL-3+"], "AND") == "GPL-3.0-or-later AND MIT AND (ISC OR X11)"
+    )
+    assert join_licenses(["MIT or ISC", "ISC"], "OR") == "MIT OR ISC"
     assert join_licenses([], "OR") == ""
 
 

@@ -6,11 +6,11 @@ reads one file by itself while its layer streams past. Neither ever opens anythi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from shipwall.model.digest import ImageIdentity
-from shipwall.model.package import Inventory, Package, Skipped
+from shipwall.model.package import Distribution, Inventory, Package, Skipped
 from shipwall.supply.catalog.apk import APK_BASENAMES, APK_PATTERN, parse_apk
 from shipwall.supply.catalog.binaries import ELF_MAGIC, parse_binary
 from shipwall.supply.catalog.composer import COMPOSER_BASENAMES, COMPOSER_PATTERN, parse_composer
@@ -21,12 +21,13 @@ from shipwall.supply.catalog.java import JAVA_MAGIC, JAVA_SUFFIXES, parse_java
 from shipwall.supply.catalog.join import join_parts
 from shipwall.supply.catalog.npm import NPM_BASENAMES, parse_npm
 from shipwall.supply.catalog.os_release import RELEASE_GLOBS, find_distribution
-from shipwall.supply.catalog.owners import assign_owners
+from shipwall.supply.catalog.owners import DISTRIBUTION_ECOSYSTEMS, assign_owners
 from shipwall.supply.catalog.python import PYTHON_BASENAMES, PYTHON_PATTERN, PYTHON_SUFFIXES, parse_python
 from shipwall.supply.catalog.rpm import RPM_BASENAMES, RPM_PATTERN, parse_rpm
 from shipwall.supply.layers import FileReader, View
 
 _MIB = 1 << 20
+_DATABASE_FOLDERS = {"var/lib/rpm", "usr/lib/sysimage/rpm", "usr/share/rpm", "lib/apk/db", "usr/lib/apk/db"}
 
 
 class Cataloger(NamedTuple):
@@ -48,7 +49,7 @@ READERS = (
     FileReader("gem", parse_gem, suffixes=GEM_SUFFIXES, pattern=GEM_PATTERN, max_bytes=_MIB),
     FileReader("composer", parse_composer, basenames=COMPOSER_BASENAMES, pattern=COMPOSER_PATTERN),
     FileReader("binary", parse_binary, magic=ELF_MAGIC, max_bytes=256 * _MIB),
-    FileReader("dpkg copyright", parse_copyright, basenames=COPYRIGHT_BASENAMES, pattern=COPYRIGHT_PATTERN, max_bytes=_MIB),
+    FileReader("dpkg copyright", parse_copyright, basenames=COPYRIGHT_BASENAMES, pattern=COPYRIGHT_PATTERN, max_bytes=8 * _MIB),
 )
 
 
@@ -70,9 +71,7 @@ def list_packages(view: View, image: ImageIdentity | None, config: dict[str, Any
         skipped += missed
     packages = assign_owners(join_parts(view, packages))
     distribution = find_distribution(view)
-    if not packages:
-        what = distribution.id or "unknown distribution"
-        skipped.append(Skipped(what=what, reason="no package database that Shipwall reads was found"))
+    skipped += _unread_databases(view, packages, distribution)
     settings = config.get("config")
     labels = settings.get("Labels") if isinstance(settings, dict) else None
     created = config.get("created")
@@ -88,3 +87,16 @@ def list_packages(view: View, image: ImageIdentity | None, config: dict[str, Any
         labels={key: value for key, value in labels.items() if isinstance(value, str)} if isinstance(labels, dict) else {},
         created=created if isinstance(created, str) else "",
     )
+
+
+def _unread_databases(view: View, packages: list[Package], distribution: Distribution) -> Iterator[Skipped]:
+    """Say so when the distribution's packages are not known: an image without any findings would look clean."""
+    if any(package.ecosystem in DISTRIBUTION_ECOSYSTEMS for package in packages):
+        return
+    for folder in ("var/lib/rpm", "lib/apk/db"):
+        real = view.resolve(folder)
+        if folder in view.links and real not in _DATABASE_FOLDERS:
+            yield Skipped(what=f"/{folder}", reason=f"is a symbolic link to {view.links[folder][:200]}, where no file is read")
+    if distribution.id or not packages:
+        what = distribution.id or "unknown distribution"
+        yield Skipped(what=what, reason="no package database that Shipwall reads was found")

@@ -98,12 +98,17 @@ def parse_build_info(path: str, version: str, modules: str) -> tuple[list[Packag
     else:
         skipped.append(Skipped(what=f"/{path}", reason=f"was built by Go {version[:100]!r}, which is no release"))
     found, main = _read_modules(modules)
+    local = []
     for name, stated in found:
         number = (_stamped(modules) or stated) if name == main and stated == "(devel)" else stated
         if number == "(devel)" and name != main:
-            skipped.append(Skipped(what=f"/{path} module {name}", reason="was built from a folder: its version is not known"))
-            continue
-        packages.append(_module(path, name, number))
+            local.append(name)
+        else:
+            packages.append(_module(path, name, number))
+    if local:
+        names = ", ".join(local[:5]) + (", …" if len(local) > 5 else "")
+        reason = f"{len(local)} of its modules were built from folders, their versions are not known: {names}"
+        skipped.append(Skipped(what=f"/{path}", reason=reason))
     return packages, skipped
 
 

@@ -6,6 +6,7 @@ Facts as published on Maven Central. Only artefacts whose name belongs to one gr
 from __future__ import annotations
 
 import re
+from functools import cache
 
 # Group, then the artefacts of it: `prefix-(a|b)` stands for several, `*` for any rest.
 _TEXT = """
@@ -81,21 +82,19 @@ xml-apis: xml-apis
 """
 
 
-def _compile() -> re.Pattern[str]:
+@cache
+def _compile() -> tuple[re.Pattern[str], tuple[str, ...]]:
+    """The pattern of all artefacts, one group of it for each of the groups that follow. Made when the first jar needs it."""
     by_group: dict[str, list[str]] = {}
     for line in _TEXT.strip().splitlines():
         group, _, patterns = line.partition(": ")
         by_group.setdefault(group, []).extend(pattern.replace(".", r"\.").replace("*", ".+") for pattern in patterns.split())
-    # A regular expression's group names are identifiers: the group is found by the number of the alternative instead.
-    _GROUPS.extend(by_group)
-    return re.compile("|".join("(" + "|".join(one.replace("(", "(?:") for one in found) + ")" for found in by_group.values()))
-
-
-_GROUPS: list[str] = []
-_KNOWN = _compile()
+    known = "|".join("(" + "|".join(one.replace("(", "(?:") for one in found) + ")" for found in by_group.values())
+    return re.compile(known), tuple(by_group)
 
 
 def group_of(artifact: str) -> str:
     """The group of the well-known `artifact`; empty when it is not known."""
-    match = _KNOWN.fullmatch(artifact)
-    return _GROUPS[match.lastindex - 1] if match is not None and match.lastindex else ""
+    known, groups = _compile()
+    match = known.fullmatch(artifact)
+    return groups[match.lastindex - 1] if match is not None and match.lastindex else ""

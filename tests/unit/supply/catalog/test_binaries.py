@@ -56,7 +56,9 @@ def test_a_real_go_program(tmp_path: Path) -> None:
         ("golang", "stdlib", version.removeprefix("go")),
         ("golang", "example.org/hello", "(devel)"),
     ]
-    assert [one.what for one in skipped] == ["/usr/bin/hello module example.org/part"]
+    assert [one.reason for one in skipped] == [
+        "1 of its modules were built from folders, their versions are not known: example.org/part"
+    ]
 
 
 @needs_compiler
@@ -102,7 +104,7 @@ def test_modules_replaced_stamped_and_local() -> None:
         ("github.com/docker/docker", "v20.10.18+incompatible"),
         ("golang.org/x/text", "v0.3.8"),
     ]
-    assert [one.what for one in skipped] == ["/bin/tool module example.org/local"]
+    assert [one.reason.rpartition(": ")[2] for one in skipped] == ["example.org/local"]
 
 
 def test_a_compiler_that_is_no_release_is_told() -> None:
