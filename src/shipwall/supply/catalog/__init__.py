@@ -22,7 +22,15 @@ from shipwall.supply.catalog.join import join_parts
 from shipwall.supply.catalog.npm import NPM_BASENAMES, parse_npm
 from shipwall.supply.catalog.os_release import RELEASE_GLOBS, find_distribution
 from shipwall.supply.catalog.owners import DISTRIBUTION_ECOSYSTEMS, assign_owners
-from shipwall.supply.catalog.python import PYTHON_BASENAMES, PYTHON_PATTERN, PYTHON_SUFFIXES, parse_python
+from shipwall.supply.catalog.python import (
+    EGG_MAGIC,
+    EGG_SUFFIXES,
+    PYTHON_BASENAMES,
+    PYTHON_PATTERN,
+    PYTHON_SUFFIXES,
+    parse_egg,
+    parse_python,
+)
 from shipwall.supply.catalog.rpm import RPM_BASENAMES, RPM_PATTERN, parse_rpm
 from shipwall.supply.layers import FileReader, View
 
@@ -44,6 +52,7 @@ READERS = (
     FileReader("apk", parse_apk, basenames=APK_BASENAMES, pattern=APK_PATTERN),
     FileReader("rpm", parse_rpm, basenames=RPM_BASENAMES, pattern=RPM_PATTERN, max_bytes=256 * _MIB),
     FileReader("python", parse_python, basenames=PYTHON_BASENAMES, suffixes=PYTHON_SUFFIXES, pattern=PYTHON_PATTERN),
+    FileReader("python egg", parse_egg, suffixes=EGG_SUFFIXES, magic=EGG_MAGIC, max_bytes=64 * _MIB),
     FileReader("npm", parse_npm, basenames=NPM_BASENAMES, max_bytes=4 * _MIB),
     FileReader("java", parse_java, suffixes=JAVA_SUFFIXES, magic=JAVA_MAGIC, max_bytes=256 * _MIB),
     FileReader("gem", parse_gem, suffixes=GEM_SUFFIXES, pattern=GEM_PATTERN, max_bytes=_MIB),

@@ -35,13 +35,16 @@ def real_files(view: View, paths: Iterable[str]) -> tuple[str, ...]:
     real: set[str] = set()
     folders: dict[str, str] = {}
     for raw in paths:
-        path = clean_path(raw)
-        if not path or len(path) > _MAX_PATH or path in view.folders or view.resolve(path) in view.folders:
+        path = clean_path(raw.removeprefix("/"))
+        if not path or len(path) > _MAX_PATH:
             continue
         folder, _, base = path.rpartition("/")
-        if folder not in folders:
-            folders[folder] = view.resolve(folder)
-        real.add(f"/{folders[folder]}/{base}" if folders[folder] else f"/{base}")
+        place = folders.get(folder)
+        if place is None:
+            place = folders[folder] = view.resolve(folder)
+        path = f"{place}/{base}" if place else base
+        if path not in view.folders and not (path in view.links and view.resolve(path) in view.folders):
+            real.add(f"/{path}")
     return tuple(sorted(real))
 
 

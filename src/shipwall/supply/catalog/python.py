@@ -12,6 +12,7 @@ import re
 from shipwall.model.errors import InputError
 from shipwall.model.package import Package, Skipped
 from shipwall.supply.catalog.words import PathBudget, decode, word
+from shipwall.supply.catalog.zip_file import list_members, read_member
 from shipwall.supply.licenses import join_licenses, parse_license
 
 PYTHON_BASENAMES = frozenset({"METADATA", "PKG-INFO", "RECORD", "installed-files.txt"})
@@ -20,8 +21,11 @@ PYTHON_PATTERN = (
     r"(?:.*/)?(?:[^/]+\.dist-info/(?:METADATA|RECORD)|[^/]+\.egg-info/(?:PKG-INFO|installed-files\.txt)"
     r"|EGG-INFO/PKG-INFO|[^/]+\.egg-info)"
 )
+EGG_SUFFIXES = (".egg",)
+EGG_MAGIC = (b"PK\x03\x04",)
 _FIELD = re.compile(r"([A-Za-z][A-Za-z0-9-]*):[ \t]*(.*)")
 _MAX_FIELDS = 10_000
+_MAX_METADATA = 4 << 20
 _CLASSIFIER = "License :: OSI Approved :: "
 _NO_LICENSE = {"", "unknown", "none", "n/a"}
 # The classifiers that name one licence. Source: PEP 639, appendix "Mapping license classifiers to SPDX identifiers".
@@ -48,6 +52,13 @@ def parse_python(path: str, data: bytes) -> tuple[list[Package], list[Skipped]]:
             return [], []  # setuptools leaves empty ones beside sources
         raise InputError(f"/{path}", "the metadata has no name or no version")
     return [Package(ecosystem="pypi", name=name, version=version, evidence=f"/{path}", license=_license(fields))], []
+
+
+def parse_egg(path: str, data: bytes) -> tuple[list[Package], list[Skipped]]:
+    """The distribution in an egg that was left packed. *Raises* InputError for what is no archive with metadata."""
+    for member in list_members(data, f"/{path}", lambda name: name == b"EGG-INFO/PKG-INFO"):
+        return parse_python(f"{path}!/{member.name}", read_member(data, member, f"/{path}", _MAX_METADATA))
+    return [], []
 
 
 def _read_fields(data: bytes) -> dict[str, list[str]]:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 from tests.images import make_tar
+from tests.jars import make_jar
 
 from shipwall.model.errors import InputError
 from shipwall.model.package import Package
 from shipwall.supply.catalog import READERS, list_packages, make_view
-from shipwall.supply.catalog.python import parse_python
+from shipwall.supply.catalog.python import parse_egg, parse_python
 from shipwall.supply.wanted import Wanted
 
 
@@ -56,6 +57,14 @@ def test_every_place_is_read(path: str) -> None:
     (reader,) = Wanted((), READERS).choose(path, is_executable=False).readers
     (package,), _ = reader.parse(path, b"Metadata-Version: 1.1\nName: six\nVersion: 1.16.0\n")
     assert (package.name, package.version, package.evidence) == ("six", "1.16.0", f"/{path}")
+
+
+def test_an_egg_that_was_left_packed() -> None:
+    egg = make_jar({"six.py": b"", "EGG-INFO/PKG-INFO": b"Metadata-Version: 1.1\nName: six\nVersion: 1.16.0\n"})
+    (package,), _ = parse_egg("usr/lib/python2.7/site-packages/six-1.16.0-py2.7.egg", egg)
+    assert (package.name, package.version) == ("six", "1.16.0")
+    assert package.evidence == "/usr/lib/python2.7/site-packages/six-1.16.0-py2.7.egg!/EGG-INFO/PKG-INFO"
+    assert parse_egg("a.egg", make_jar({})) == ([], [])
 
 
 def test_other_metadata_files_are_not_read() -> None:

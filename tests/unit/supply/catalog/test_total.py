@@ -45,6 +45,7 @@ SAMPLES: list[tuple[str, str, bytes, str]] = [
     ("python", "a-1.dist-info/METADATA", b"Name: requests\nVersion: 1.0\nClassifier: License :: OSI Approved :: MIT License\n",
      "requests"),
     ("python", "a-1.dist-info/RECORD", b'a.py,sha256=x,1\n"b,c.py",,\n', ""),
+    ("python egg", "six-1.egg", make_jar({"EGG-INFO/PKG-INFO": b"Name: six\nVersion: 1\n"}), "six"),
     ("npm", "node_modules/a/package.json", b'{"name": "left-pad", "version": "1.0.0", "license": {"type": "MIT"}}', "left-pad"),
     ("java", "a-1.jar", maven_jar("org.example", "part", "1.0", {"in.jar": maven_jar("g", "inner", "2")}), "org.example:part"),
     ("java", "a-1.jar", make_jar({"META-INF/MANIFEST.MF": "Implementation-Title: tool\nImplementation-Version: 1\n"}), "a"),
