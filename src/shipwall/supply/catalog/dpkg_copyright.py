@@ -13,6 +13,7 @@ COPYRIGHT_BASENAMES = frozenset({"copyright"})
 COPYRIGHT_PATTERN = r"usr/share/doc/[^/]+/copyright"
 _FORMATS = (b"Format:", b"Format-Specification:")
 _MAX_NAMES = 200
+_MAX_NAME = 500
 
 
 def parse_copyright(path: str, data: bytes) -> tuple[list[Package], list[Skipped]]:
@@ -20,13 +21,14 @@ def parse_copyright(path: str, data: bytes) -> tuple[list[Package], list[Skipped
     if not data.removeprefix(b"\xef\xbb\xbf").lstrip()[:30].startswith(_FORMATS):
         return [], []
     names: dict[str, None] = {}
-    of_files = False
-    for line in data.split(b"\n"):
-        if not line.strip():
-            of_files = False
-        elif line[:6].lower() == b"files:":
-            of_files = True
-        elif of_files and line[:8].lower() == b"license:" and len(names) < _MAX_NAMES and (text := decode(line[8:]).strip()):
+    for paragraph in data.split(b"\n\n"):
+        if paragraph[:6].lower() != b"files:" and b"\nFiles:" not in paragraph:
+            continue
+        start = paragraph.find(b"\nLicense:")
+        if start < 0:
+            start = paragraph.lower().find(b"\nlicense:")  # names of fields have no case; nearly all are written as above
+        text = decode(paragraph[start + 9 : start + 9 + _MAX_NAME].split(b"\n", 1)[0]).strip() if start >= 0 else ""
+        if text and len(names) < _MAX_NAMES:
             names[text.replace(",", " ")] = None
     found = join_licenses(names, "AND")
     return ([Package(ecosystem="deb", name="", version="", evidence=f"/{path}", license=found)] if found else []), []

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import struct
+from functools import cached_property
 from typing import NamedTuple
 
 from shipwall.model.errors import InputError
 
 MAGIC = b"\x7fELF"
 _MAX_SECTIONS = 10_000
+_MAX_NAMES = 1 << 20
 _LOAD, _NOBITS, _COMPRESSED, _WRITABLE = 1, 8, 0x800, 2
 
 
 class Section(NamedTuple):
     """`offset` and `size` in the file; both are checked to lie inside of it."""
 
-    name: bytes
     offset: int
     size: int
 
@@ -48,21 +49,28 @@ class Elf:
         self._segments_at, self._sections_at = header[4], header[5]
         self._segment_size, self._segment_count, self._section_size, self._section_count, self._names_index = header[8:13]
 
-    def sections(self) -> list[Section]:
-        """The sections that have bytes in the file."""
+    def section(self, name: bytes) -> Section | None:
+        """The first section called `name` that has bytes in the file."""
+        rows, strings = self._named_sections
+        wanted = name + b"\0"
+        if wanted not in strings:
+            return None
+        for row in rows:
+            offset, size = row[4], row[5]
+            is_readable = row[1] != _NOBITS and not row[2] & _COMPRESSED and offset + size <= len(self.data)
+            if is_readable and strings.startswith(wanted, row[0]):
+                return Section(offset, size)
+        return None
+
+    @cached_property
+    def _named_sections(self) -> tuple[list[tuple[int, ...]], bytes]:
+        """The rows of the table of sections, and the text their names lie in."""
         form = struct.Struct(f"{self.order}IIQQQQIIQQ" if self.is_64 else f"{self.order}IIIIIIIIII")
         rows = self._rows(form, self._sections_at, self._section_size, self._section_count)
         if self._names_index >= len(rows):
-            return []
+            return [], b""
         names = rows[self._names_index]
-        strings = self.data[names[4] : names[4] + min(names[5], 1 << 20)]
-        found = []
-        for row in rows:
-            offset, size = row[4], row[5]
-            end = strings.find(b"\0", row[0])
-            if row[1] != _NOBITS and not row[2] & _COMPRESSED and offset + size <= len(self.data) and row[0] < len(strings):
-                found.append(Section(strings[row[0] : end if end >= 0 else None][:256], offset, size))
-        return found
+        return rows, self.data[names[4] : names[4] + min(names[5], _MAX_NAMES)]
 
     def segments(self) -> list[Segment]:
         """The segments that are loaded."""
@@ -76,10 +84,6 @@ class Elf:
             if kind == _LOAD and offset + size <= len(self.data):
                 found.append(Segment(address, offset, size, bool(flags & _WRITABLE)))
         return found
-
-    def section(self, name: bytes) -> Section | None:
-        """The first section called `name`."""
-        return next((section for section in self.sections() if section.name == name), None)
 
     def read_address(self, address: int, size: int) -> bytes | None:
         """`size` bytes at the virtual `address`; None when they are not in the file."""
