@@ -13,7 +13,7 @@ from shipwall.model.digest import ImageIdentity
 from shipwall.model.package import Distribution, Inventory, Package, Skipped
 from shipwall.supply.catalog.apk import APK_BASENAMES, APK_PATTERN, parse_apk
 from shipwall.supply.catalog.binaries import ELF_MAGIC, parse_binary
-from shipwall.supply.catalog.composer import COMPOSER_BASENAMES, COMPOSER_PATTERN, parse_composer
+from shipwall.supply.catalog.composer import COMPOSER_BASENAMES, parse_composer
 from shipwall.supply.catalog.dpkg import DPKG_GLOBS, read_dpkg
 from shipwall.supply.catalog.dpkg_copyright import COPYRIGHT_BASENAMES, COPYRIGHT_PATTERN, parse_copyright
 from shipwall.supply.catalog.gems import GEM_PATTERN, GEM_SUFFIXES, parse_gem
@@ -56,7 +56,7 @@ READERS = (
     FileReader("npm", parse_npm, basenames=NPM_BASENAMES, max_bytes=4 * _MIB),
     FileReader("java", parse_java, suffixes=JAVA_SUFFIXES, magic=JAVA_MAGIC, max_bytes=256 * _MIB),
     FileReader("gem", parse_gem, suffixes=GEM_SUFFIXES, pattern=GEM_PATTERN, max_bytes=_MIB),
-    FileReader("composer", parse_composer, basenames=COMPOSER_BASENAMES, pattern=COMPOSER_PATTERN),
+    FileReader("composer", parse_composer, basenames=COMPOSER_BASENAMES),
     FileReader("binary", parse_binary, magic=ELF_MAGIC, max_bytes=256 * _MIB),
     FileReader("dpkg copyright", parse_copyright, basenames=COPYRIGHT_BASENAMES, pattern=COPYRIGHT_PATTERN, max_bytes=8 * _MIB),
 )

@@ -12,12 +12,26 @@ from shipwall.supply.catalog.words import word
 from shipwall.supply.licenses import join_licenses
 
 COMPOSER_BASENAMES = frozenset({"installed.json"})
-COMPOSER_PATTERN = r"(?:.*/)?composer/installed\.json"
 _MAX_PACKAGES = 20_000
 
 
 def parse_composer(path: str, data: bytes) -> tuple[list[Package], list[Skipped]]:
-    """The packages in `data`: a list (Composer 1) or an object with the list `packages` (Composer 2). *Raises* InputError for else."""
+    """The packages in `data`. *Raises* InputError for a damaged file where Composer puts it (`vendor/composer`).
+
+    Elsewhere a file of this name is Composer's only if it looks so; others use the name too, and are nothing to speak of.
+    """
+    is_sure = f"/{path}".endswith("/composer/installed.json")
+    try:
+        packages, skipped = _read_installed(path, data)
+    except InputError:
+        if is_sure:
+            raise
+        return [], []
+    return (packages, skipped) if is_sure or all("/" in package.name for package in packages) else ([], [])
+
+
+def _read_installed(path: str, data: bytes) -> tuple[list[Package], list[Skipped]]:
+    """A list (Composer 1), or an object with the list `packages` (Composer 2)."""
     try:
         whole: Any = msgspec.json.decode(data.removeprefix(b"\xef\xbb\xbf"))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

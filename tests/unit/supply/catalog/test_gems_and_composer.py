@@ -72,6 +72,13 @@ def test_both_forms_of_installed_json(whole: object) -> None:
     assert [one.what for one in skipped] == ["/app/vendor/composer/installed.json package 3"]
 
 
+def test_files_of_the_same_name_elsewhere() -> None:
+    packages, _ = parse_composer("app/installed.json", json.dumps(PACKAGES[:2]).encode())
+    assert [one.name for one in packages] == ["guzzlehttp/psr7", "psr/http-message"]
+    for data in (b"", b"{}", b'[{"name": "tool", "version": "1"}]'):
+        assert parse_composer("opt/installed.json", data) == ([], [])
+
+
 @pytest.mark.parametrize("data", [b"", b"3", b'{"packages": 1}', b"[" * 100_000])
 def test_what_is_no_list(data: bytes) -> None:
     with pytest.raises(InputError):
