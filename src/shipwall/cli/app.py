@@ -14,6 +14,7 @@ from shipwall.model.errors import ShipwallError
 # first of them called as the module.
 NOUNS: dict[str, str | None] = {
     "image": "image",
+    "db": "db",
     "key": "key",
     "demo": None,
     "up": None,
@@ -24,6 +25,7 @@ NOUNS: dict[str, str | None] = {
     "cleanup": None,
     "evidence": "evidence",
     "alert": "alert",
+    "sink": "sink",
     "container": "container",
     "console": "console",
 }
