@@ -49,9 +49,11 @@ class Cataloger(NamedTuple):
 CATALOGERS = (Cataloger("dpkg", DPKG_GLOBS, read_dpkg),)
 
 READERS = (
-    FileReader("apk", parse_apk, basenames=APK_BASENAMES, pattern=APK_PATTERN),
+    FileReader("apk", parse_apk, basenames=APK_BASENAMES, pattern=APK_PATTERN, max_bytes=16 * _MIB),
     FileReader("rpm", parse_rpm, basenames=RPM_BASENAMES, pattern=RPM_PATTERN, max_bytes=256 * _MIB),
-    FileReader("python", parse_python, basenames=PYTHON_BASENAMES, suffixes=PYTHON_SUFFIXES, pattern=PYTHON_PATTERN),
+    FileReader(
+        "python", parse_python, basenames=PYTHON_BASENAMES, suffixes=PYTHON_SUFFIXES, pattern=PYTHON_PATTERN, max_bytes=16 * _MIB
+    ),
     FileReader("python egg", parse_egg, suffixes=EGG_SUFFIXES, magic=EGG_MAGIC, max_bytes=64 * _MIB),
     FileReader("npm", parse_npm, basenames=NPM_BASENAMES, max_bytes=4 * _MIB),
     FileReader("java", parse_java, suffixes=JAVA_SUFFIXES, magic=JAVA_MAGIC, max_bytes=256 * _MIB),

@@ -19,8 +19,8 @@ def parse_apk(path: str, data: bytes) -> tuple[list[Package], list[Skipped]]:
     for number, block in enumerate(data.split(b"\n\n"), 1):
         if not block.strip():
             continue
-        if len(packages) >= _MAX_PACKAGES:
-            skipped.append(Skipped(what=f"/{path}", reason=f"names more than {_MAX_PACKAGES} packages; the rest is not read"))
+        if len(packages) + len(skipped) >= _MAX_PACKAGES:
+            skipped.append(Skipped(what=f"/{path}", reason=f"has more than {_MAX_PACKAGES} paragraphs; the rest is not read"))
             break
         values, files = _read_block(block, budget)
         name, version = word(values.get(b"P")), word(values.get(b"V"))

@@ -51,7 +51,7 @@ def _read_status(
     view: View, path: str, file: KeptFile, sums: bytes | None, packages: list[Package], skipped: list[Skipped]
 ) -> None:
     for number, paragraph in enumerate(parse_paragraphs(file.data, _FIELDS), 1):
-        if len(packages) >= _MAX_PACKAGES:
+        if number > _MAX_PACKAGES or len(packages) >= _MAX_PACKAGES:
             skipped.append(Skipped(what=f"/{path}", reason=f"names more than {_MAX_PACKAGES} packages; the rest is not read"))
             return
         name, version, arch = paragraph.get("package", ""), paragraph.get("version", ""), paragraph.get("architecture", "")

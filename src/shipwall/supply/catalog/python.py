@@ -25,7 +25,7 @@ EGG_SUFFIXES = (".egg",)
 EGG_MAGIC = (b"PK\x03\x04",)
 _FIELD = re.compile(r"([A-Za-z][A-Za-z0-9-]*):[ \t]*(.*)")
 _MAX_FIELDS = 10_000
-_MAX_METADATA = 4 << 20
+_MAX_METADATA = 1 << 20
 _CLASSIFIER = "License :: OSI Approved :: "
 _NO_LICENSE = {"", "unknown", "none", "n/a"}
 # The classifiers that name one licence. Source: PEP 639, appendix "Mapping license classifiers to SPDX identifiers".
@@ -66,7 +66,7 @@ def _read_fields(data: bytes) -> dict[str, list[str]]:
     fields: dict[str, list[str]] = {}
     current: list[str] | None = None
     count = 0
-    for raw in data.split(b"\n"):
+    for raw in data[:_MAX_METADATA].split(b"\n"):
         line = decode(raw).rstrip("\r")
         if not line:
             break

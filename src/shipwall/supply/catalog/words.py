@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import re
-
 _MAX_WORD = 256
 _MAX_PATH = 4096
-_BAD = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029\ud800-\udfff]")
-_BAD_TITLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def word(value: object) -> str:
@@ -15,13 +11,13 @@ def word(value: object) -> str:
     if not isinstance(value, str):
         return ""
     text = value.strip()
-    return "" if len(text) > _MAX_WORD or _BAD.search(text) else text
+    return text if len(text) <= _MAX_WORD and " " not in text and text.isprintable() else ""
 
 
 def title(value: str) -> str:
     """As `word`, with blanks allowed inside."""
     text = value.strip()
-    return "" if len(text) > _MAX_WORD or _BAD_TITLE.search(text) else text
+    return text if len(text) <= _MAX_WORD and text.isprintable() else ""
 
 
 def decode(data: bytes) -> str:

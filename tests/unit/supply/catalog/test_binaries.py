@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -48,6 +49,7 @@ def test_a_real_go_program(tmp_path: Path) -> None:
     subprocess.run(
         ["go", "build", "-trimpath", "-ldflags=-s -w", "-o", "hello", "."], cwd=tmp_path, env=environment, check=True, timeout=280
     )
+    shutil.rmtree(tmp_path / "cache")
     version = subprocess.run(
         ["go", "env", "GOVERSION"], env=environment, capture_output=True, text=True, check=True, timeout=60
     ).stdout.split()[0]

@@ -124,6 +124,7 @@ def test_lists_of_crates(data: bytes, packed: bool) -> None:
         ("python", "a.dist-info/METADATA", b"License: (" + b"MIT and (" * 110_000),
         ("python", "a.dist-info/RECORD", b'"' * 1_000_000),
         ("apk", "lib/apk/db/installed", b"\n\n" * 500_000),
+        ("apk", "lib/apk/db/installed", b"A:\n\n" * 200_000),
         ("java", "a.jar", make_jar({"META-INF/maven/a/b/pom.xml": "<licenses><license><name>" * 40_000})),
         ("java", "a.jar", make_jar({"META-INF/maven/a/b/pom.xml": "<parent>" * 100_000 + "<version>" * 100_000})),
         ("java", "a.jar", make_jar({"META-INF/MANIFEST.MF": "a:" + " " * 1_000_000})),
