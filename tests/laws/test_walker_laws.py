@@ -6,11 +6,11 @@ import gzip
 import io
 import tarfile
 
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tests.images import make_tar
 
-from shipwall.adapters.images.background import HashThread, ReadAhead
+from shipwall.adapters.images.background import HashThread
 from shipwall.model.errors import InputError
 from shipwall.supply import streams
 from shipwall.supply.layers import View
@@ -97,11 +97,14 @@ def unpacked(engine: object, data: bytes, size: int) -> bytes | None:
     st.integers(0, 12),
     st.sampled_from([100, 5000, 100_000]),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=400, deadline=None)
 def test_both_gzip_engines_give_the_same(parts: list[bytes | int], changes: list[tuple[int, int]], cut: int, size: int) -> None:
-    data = bytearray(b"".join(gzip.compress(bytes(part)) for part in parts))
+    members = [gzip.compress(bytes(part)) for part in parts]
+    data = bytearray(b"".join(members))
     for place, value in changes:
         data[place % len(data)] = value
+    flags = [data[sum(map(len, members[:number])) + 3] for number in range(len(members))]
+    assume(not any(flag & 0xE0 for flag in flags))  # reserved: zlib refuses them, ISA-L passes over them, as Go does
     packed = bytes(data[: len(data) - cut])
     by_zlib, by_isal = unpacked(streams.ZlibEngine, packed, size), unpacked(streams.gzip_engine, packed, size)
     assert by_zlib == by_isal
@@ -109,16 +112,10 @@ def test_both_gzip_engines_give_the_same(parts: list[bytes | int], changes: list
 
 @given(st.integers(0, 3 << 20), st.integers(0, 255), st.booleans())
 @settings(max_examples=20, deadline=None)
-def test_reading_and_hashing_beside_give_what_reading_and_hashing_here_give(size: int, byte: int, is_packed: bool) -> None:
+def test_hashing_beside_gives_what_hashing_here_gives(size: int, byte: int, is_packed: bool) -> None:
     plain = make_tar({"a": bytes([byte]) * size})
     stored = gzip.compress(plain, 1) if is_packed else plain
     with HashThread() as hashes:
-        stream = LayerStream(io.BytesIO(stored), "layer", new_hash=hashes.sha256)
-        with ReadAhead(stream) as ahead:
-            whole = b""
-            while part := ahead.read(100_000):
-                whole += part
-        beside = stream.finish()
-    assert whole == plain
+        beside = LayerStream(io.BytesIO(stored), "layer", new_hash=hashes.sha256).finish()
     assert beside == LayerStream(io.BytesIO(stored), "layer").finish()
     assert inflate(io.BytesIO(stored), "layer").read(100) == plain[:100]
