@@ -90,7 +90,8 @@ def test_without_advisories_packages_are_listed_and_findings_unknown(place: tupl
     folder, archive = place
     command = [sys.executable, "-m", "shipwall", "image", "scan", "shop.tar", "--fail-on-fix", "--output", "json"]
     command += ["--archive", "http://127.0.0.1:9/none", "--keyring", str(archive.keyring), "--cache", str(folder / "empty")]
-    answer = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    environment = {**os.environ, "SHIPWALL_CACHE": str(folder / "cache")}
+    answer = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False, env=environment)
     assert answer.returncode == 6
     assert "findings unknown" in answer.stderr
     report = json.loads(answer.stdout)

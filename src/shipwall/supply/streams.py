@@ -78,6 +78,17 @@ class _Hashed:
         return "sha256:" + self._hash.hexdigest()
 
 
+class _NoHash:
+    """Hashes nothing."""
+
+    def update(self, data: bytes, /) -> None:
+        """Pass over `data`."""
+
+    def hexdigest(self) -> str:
+        """Of nothing."""
+        return ""
+
+
 class Engine(Protocol):
     """Unpacks one member, as `lzma.LZMADecompressor` does."""
 
@@ -222,7 +233,9 @@ class LayerStream:
         self._name = name
         self._limit = limit_bytes
         self._blob = _Hashed(raw, new_hash())
-        self._tar = _Hashed(inflate(self._blob, name), new_hash())
+        plain = inflate(self._blob, name)
+        self._is_plain = isinstance(plain, Joined)  # then both digests are of the same bytes, and one hash does
+        self._tar = _Hashed(plain, _NoHash() if self._is_plain else new_hash())
 
     def read(self, size: int, /) -> bytes:
         """Up to `size` bytes of the tar."""
@@ -237,4 +250,5 @@ class LayerStream:
             pass
         while self._blob.read(_CHUNK):
             pass
-        return LayerDigests(self._blob.digest(), self._tar.digest(), self._blob.count, self._tar.count)
+        blob = self._blob.digest()
+        return LayerDigests(blob, blob if self._is_plain else self._tar.digest(), self._blob.count, self._tar.count)

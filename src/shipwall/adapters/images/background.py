@@ -1,18 +1,18 @@
-"""Reading ahead and hashing beside the walk: unpacking and SHA-256 leave Python's lock, so that a second processor does them."""
+"""Hashing beside the walk: SHA-256 leaves Python's lock for a whole chunk, so that a second processor does it.
+
+Unpacking ahead in a thread was tried and gains nothing: its calls come back for the lock every few ten microseconds to enlarge their
+result, and wait for it while the walk runs.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import queue
 import threading
 from types import TracebackType
 from typing import Self
 
-from shipwall.supply.streams import Stream
-
-_CHUNK = 1 << 20
-_AHEAD = 8  # chunks between two threads
+_AHEAD = 16  # chunks (a quarter of a megabyte each) taken and not yet hashed
 
 
 class HashThread:
@@ -59,51 +59,3 @@ class LaterHash:
         self._work.put(done)
         done.wait()
         return self.real.hexdigest()
-
-
-class ReadAhead:
-    """The bytes of `source`, read by a thread of its own until the block ends; what it raises is raised here."""
-
-    def __init__(self, source: Stream) -> None:
-        self._source = source
-        self._chunks: queue.Queue[bytes | BaseException] = queue.Queue(_AHEAD)
-        self._is_over = False
-        self._left = b""
-        self._thread = threading.Thread(target=self._run, name="read-ahead", daemon=True)
-
-    def read(self, size: int, /) -> bytes:
-        """Up to `size` bytes."""
-        chunk = self._left or self._next()
-        self._left = chunk[size:]
-        return chunk[:size] if self._left else chunk
-
-    def _next(self) -> bytes:
-        if self._is_over:
-            return b""
-        item = self._chunks.get()
-        if isinstance(item, BaseException):
-            self._is_over = True
-            raise item
-        self._is_over = not item
-        return item
-
-    def _run(self) -> None:
-        try:
-            while not self._is_over:
-                chunk = self._source.read(_CHUNK)
-                self._chunks.put(chunk)
-                if not chunk:
-                    return
-        except BaseException as error:  # noqa: BLE001  (whatever it is belongs to the reader)
-            self._chunks.put(error)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._is_over = True
-        while self._thread.is_alive():  # it may be waiting for room
-            with contextlib.suppress(queue.Empty):
-                self._chunks.get(timeout=0.05)
-        self._thread.join()

@@ -9,14 +9,13 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from shipwall.adapters.images.background import HashThread, ReadAhead
+from shipwall.adapters.images.background import HashThread
 from shipwall.model.digest import Digest, ImageIdentity, digest_of
 from shipwall.model.errors import TrustError
 from shipwall.supply.layers import View
 from shipwall.supply.manifest import Descriptor, ImageConfig, render_manifest
 from shipwall.supply.streams import LayerStream
 
-_CHUNK = 1 << 20
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "i686": "386", "armv7l": "arm", "ppc64le": "ppc64le", "s390x": "s390x"}
 
 
@@ -82,10 +81,7 @@ class OpenImage:
             report(f"reading layer {number} of {len(self.layers)}")
             with contextlib.closing(layer.open()) as raw, HashThread() as hashes:
                 stream = LayerStream(raw, layer.name, new_hash=hashes.sha256)
-                with ReadAhead(stream) as ahead:
-                    view.add_layer(ahead, layer.diff_id, layer.name)
-                    while ahead.read(_CHUNK):
-                        pass
+                view.add_layer(stream, layer.diff_id, layer.name)
                 digests = stream.finish()
             if layer.blob and digests.blob != layer.blob:
                 raise TrustError(
