@@ -10,10 +10,13 @@ import re
 from typing import NamedTuple
 
 from shipwall.model.errors import InputError
+from shipwall.supply.versions.keys import MARKS, MAX_LENGTH, number
 
-_MAX_LENGTH = 512  # far beyond any real version; keeps hostile ones cheap
 _ALLOWED = re.compile(r"[A-Za-z0-9.+~:-]*\Z")
 _RUN = re.compile(r"([^0-9]*)([0-9]*)")
+_KEY_RUN = re.compile(r"([^0-9]*)0*([0-9]*)")  # ends with one empty match: the mark of the end
+# `~` before the end of a part (the mark of zero, 0x10), letters as they are, everything else after them.
+_KEY_WORDS = {ord("~"): 0x01} | {ord(one): ord(one) + 0x80 for one in ".+:-"}
 
 
 class DebVersion(NamedTuple):
@@ -27,8 +30,8 @@ class DebVersion(NamedTuple):
 def parse_version(text: str) -> DebVersion:
     """The version that `text` is. Raises InputError: bad epoch, empty upstream part, other characters than policy allows."""
     thing = f"Debian version {text[:80]!r}"
-    if len(text) > _MAX_LENGTH:
-        raise InputError(thing, "is longer than 512 characters")
+    if len(text) > MAX_LENGTH:
+        raise InputError(thing, f"is longer than {MAX_LENGTH} characters")
     if not _ALLOWED.match(text):
         raise InputError(thing, "has characters other than A-Z a-z 0-9 . + ~ : -")
     head, colon, rest = text.partition(":")
@@ -54,6 +57,20 @@ def compare_versions(left: str, right: str) -> int:
 
 version_order = functools.cmp_to_key(compare_versions)
 """A key for `sorted` and `max` over version texts."""
+
+
+def version_key(text: str) -> bytes:
+    """Bytes whose plain order is the order of versions: epoch, upstream, revision. Raises InputError as `parse_version` does.
+
+    Shape: the epoch as a number; each part as runs of other characters and numbers in turn, a number also where none is written.
+    """
+    epoch, upstream, revision = parse_version(text)
+    key = number(str(epoch)) + _part_key(upstream) + _part_key(revision or "0")
+    return key.encode("latin-1")
+
+
+def _part_key(part: str) -> str:
+    return "".join([f"{words}{MARKS[len(digits)]}{digits}" for words, digits in _KEY_RUN.findall(part.translate(_KEY_WORDS))])
 
 
 def _rank(text: str, index: int) -> int:
