@@ -104,9 +104,7 @@ def scopes_of(package: Package, distribution: Distribution) -> tuple[str, ...]:
     if package.ecosystem not in _DISTRIBUTION_TYPES:
         ecosystem = _LANGUAGES.get(package.ecosystem)
         return (ecosystem.name,) if ecosystem is not None and not package.owner else ()
-    return tuple(
-        scope for scope in distribution_scopes(distribution) if ECOSYSTEMS[family_of(scope)].purl == package.ecosystem
-    )
+    return tuple(scope for scope in distribution_scopes(distribution) if ECOSYSTEMS[family_of(scope)].purl == package.ecosystem)
 
 
 @functools.lru_cache(maxsize=64)
@@ -131,7 +129,7 @@ def distribution_scopes(distribution: Distribution) -> tuple[str, ...]:
     if minor is None:
         return (f"SUSE:{major.group()}",) if name.startswith("sle") and major else ()
     if name == "ubuntu":
-        return (f"Ubuntu:{minor.group()}",)
+        return f"Ubuntu:{minor.group()}", f"Ubuntu:Pro:{minor.group()}"
     if name.startswith("opensuse"):
         return (f"openSUSE:Leap {minor.group()}",)
     if name.startswith("sle"):

@@ -71,9 +71,9 @@ def _advisories(database: _Database, scope: str, feed: str) -> Iterator[Advisory
                 ids = _ID.findall(line)
                 if not ids:
                     yield Skipped(what=f"{entry.pkg.name} {version} in Alpine's secdb", reason=f"{line[:60]!r} names no id")
-                for problem_id, aliases in _problems(ids):
+                for problem_id, others in _problems(ids):
                     known, affected = by_id.setdefault(problem_id, ({}, []))
-                    known.update(dict.fromkeys(aliases))
+                    known.update(dict.fromkeys(others))
                     affected.append(
                         Affected(
                             scope=scope,

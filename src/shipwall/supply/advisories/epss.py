@@ -32,7 +32,7 @@ def _rows(lines: Iterator[str]) -> Iterator[tuple[str, Exploited] | Skipped]:
         if not line:
             continue
         cells = line.split(",")
-        score, percentile = (_share(cell) for cell in (cells[1:3] + ["", ""])[:2])
+        score, percentile = (_share(cell) for cell in [*cells[1:3], "", ""][:2])
         if is_cve(cells[0]) and score is not None:
             yield cells[0], Exploited(epss=score, percentile=percentile)
         else:

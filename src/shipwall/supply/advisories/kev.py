@@ -1,4 +1,7 @@
-"""CISA's catalogue of known exploited vulnerabilities → signs of exploitation. Source: cisa.gov, known_exploited_vulnerabilities_schema.json."""
+"""CISA's catalogue of known exploited vulnerabilities → signs of exploitation.
+
+Source: cisa.gov, known_exploited_vulnerabilities_schema.json.
+"""
 
 from __future__ import annotations
 

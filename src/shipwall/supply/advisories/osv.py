@@ -20,18 +20,15 @@ from shipwall.supply.advisories.ids import is_cve, is_erratum
 from shipwall.supply.advisories.severities import WORDS, parse_severity
 from shipwall.supply.advisories.times import parse_time
 from shipwall.supply.ecosystems import is_by_source, order_of, parse_name, parse_scope
+from shipwall.supply.modules import ANY_MODULE, find_modules, is_modular
 from shipwall.supply.versions import version_key
 
 MAX_RECORD_BYTES = 64 << 20
 _MAX_SUMMARY = 300
 _MAX_URLS = 16
-_MODULAR = re.compile(r"\.module[_+]")
-_MODULE_NAME = re.compile(r"(?<![\w/:.])([A-Za-z0-9][\w.+-]*):([A-Za-z0-9][\w.+-]*)(?=[ /,]|$)")
 _LEADING_WORD = re.compile(r"\s*(?:\[[^\]]*\]\s*)?([A-Za-z]+)\s*:")
 _HEADS_WITH_SEVERITY = frozenset({"ALSA", "ALBA", "ALEA", "RLSA", "RLBA", "RLEA", "RXSA", "RHSA", "RHBA", "RHEA"})
 _SEVERITY_KEYS = (b"severity", b"urgency", b"ubuntu_priority")
-ANY_MODULE = "*"
-"""Of a module stream that the feed does not name."""
 
 
 class _Event(msgspec.Struct, gc=False):
@@ -113,7 +110,7 @@ def _advisory(record: _Record, feed: str) -> Advisory:
         word = _word_of(record.database_specific)
     if word is Severity.UNKNOWN and record.id.partition("-")[0] in _HEADS_WITH_SEVERITY:
         word = _leading_word(summary)
-    modules = tuple(f"{name}:{stream}" for name, stream in _MODULE_NAME.findall(record.summary or "")) if ":" in summary else ()
+    modules = find_modules(summary) if ":" in summary else ()
     affected: list[Affected] = []
     for entry in record.affected or ():
         if entry.package is not None and entry.package.name and entry.package.ecosystem:
@@ -221,7 +218,7 @@ def _is_rpm(scope: str) -> bool:
 
 def _module(ranges: list[Range], modules: tuple[str, ...]) -> str:
     """The module stream whose builds `ranges` speak of: the advisory's names, joined by blanks where there are several."""
-    if not any(_MODULAR.search(one.fixed or one.last_affected or one.introduced) for one in ranges):
+    if not any(is_modular(one.fixed or one.last_affected or one.introduced) for one in ranges):
         return ""
     return " ".join(modules) or ANY_MODULE
 

@@ -1,7 +1,7 @@
 """CVSS vectors → scores, computed from the vector: a feed's own number is never believed.
 
-Source: FIRST, CVSS v2.0 guide 3.2.1; v3.0 and v3.1 specification 7.1 and appendix A; v4.0 specification 8. For v2 and v3 the base score; for
-v4 the score of the vector as written (threat and environmental metrics count where they are set), as its specification asks.
+Source: FIRST, CVSS v2.0 guide 3.2.1; v3.0 and v3.1 specification 7.1 and appendix A; v4.0 specification 8. For v2 and v3 the base
+score; for v4 the score of the vector as written (threat and environmental metrics count where they are set), as its specification asks.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ the next lower class in each set.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import ROUND_HALF_UP, Decimal
 
 from shipwall.model.errors import InputError
@@ -117,7 +117,7 @@ def _effective(metrics: Mapping[str, str], thing: str) -> dict[str, str]:
     return found
 
 
-def _allowed(name: str, thing: str) -> str | tuple[str, ...]:
+def _allowed(name: str, thing: str) -> Sequence[str]:
     if name in _BASE:
         return _BASE[name]
     if name in _REQUIREMENTS or name in _THREAT:
