@@ -173,6 +173,23 @@ def parse_scope(ecosystem: str) -> str:
     return ecosystem
 
 
+class Rules(NamedTuple):
+    """What follows from a feed's spelling of an ecosystem: the scope, its version order (empty: not known), and how names are written."""
+
+    scope: str
+    order: str
+    by_source: bool
+    normalise: Callable[[str], str]
+
+
+@functools.lru_cache(maxsize=4096)
+def rules_of(ecosystem: str) -> Rules:
+    """The rules for `ecosystem` as a feed writes it. *Raises* InputError for an empty or overlong text."""
+    scope = parse_scope(ecosystem)
+    known = ECOSYSTEMS.get(family_of(scope))
+    return Rules(scope, "", False, str) if known is None else Rules(scope, known.order, known.by_source, known.normalise)
+
+
 def family_of(scope: str) -> str:
     """The ecosystem `scope` is a release of."""
     return scope.partition(":")[0]
@@ -186,6 +203,7 @@ def order_of(scope: str) -> str:
     return ecosystem.order
 
 
+@functools.lru_cache(maxsize=4096)
 def is_by_source(scope: str) -> bool:
     """Whether advisories of `scope` name source packages."""
     ecosystem = ECOSYSTEMS.get(family_of(scope))

@@ -37,7 +37,7 @@ class Stream(NamedTuple):
 
 def is_modular(version: str) -> bool:
     """Whether the release in `version` was built for a module."""
-    return _MODULAR.search(version) is not None
+    return ".module" in version and _MODULAR.search(version) is not None
 
 
 def find_modules(title: str) -> tuple[str, ...]:

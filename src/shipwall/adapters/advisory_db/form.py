@@ -77,23 +77,14 @@ def pack_entry(number: int, affected: Affected) -> bytes:
     flags = _SEVERITY_PLACE[affected.severity] + _STATE_PLACE[affected.state]
     if affected.by_source != is_by_source(affected.scope):
         flags += _OTHER_WAY
-    ranges = [_trimmed(one) for one in affected.ranges]
-    row: list[object] = [number, flags, ranges]
-    if affected.reason:
-        row += [affected.versions, affected.module, affected.arches, affected.reason]
-    elif affected.arches:
-        row += [affected.versions, affected.module, affected.arches]
-    elif affected.module:
-        row += [affected.versions, affected.module]
-    elif affected.versions:
-        row.append(affected.versions)
-    return _encoder.encode(row)
-
-
-def _trimmed(one: Range) -> list[str]:
-    if one.last_affected:
-        return [one.introduced, one.fixed, one.last_affected]
-    return [one.introduced, one.fixed] if one.fixed else [one.introduced] if one.introduced else []
+    ranges = [
+        (one.introduced, one.fixed, one.last_affected) if one.last_affected else (one.introduced, one.fixed)
+        for one in affected.ranges
+    ]
+    rest: tuple[object, ...] = (affected.versions, affected.module, affected.arches, affected.reason)
+    while rest and not rest[-1]:
+        rest = rest[:-1]
+    return _encoder.encode((number, flags, ranges, *rest))
 
 
 def pack_body(entries: Sequence[bytes]) -> bytes:

@@ -26,7 +26,7 @@ from shipwall.adapters.advisory_db.form import (
 )
 from shipwall.adapters.advisory_db.reader import AdvisoryDb, FeedState
 from shipwall.adapters.files import locked
-from shipwall.model.advisory import Advisory
+from shipwall.model.advisory import Advisory, Affected
 from shipwall.model.errors import ShipwallError, StorageError
 from shipwall.model.finding import Exploited
 from shipwall.model.package import Skipped
@@ -34,6 +34,7 @@ from shipwall.supply.advisories import Item
 from shipwall.supply.advisories.ids import cve_number
 
 _HELD_BYTES = 96 << 20  # packed entries kept in memory before they become rows
+_ENTRY_OVERHEAD_BYTES = 64
 _MAX_SKIPPED = 200
 _WORTH_VACUUM = 4  # part of the file that is free
 
@@ -155,6 +156,19 @@ class DbWriter:
         self._connection.close()
 
 
+def _says_the_same(one: Affected, before: Affected) -> bool:
+    """Whether two entries differ in nothing but the package's name, as those of the packages of one build."""
+    return (
+        one.ranges is before.ranges
+        and one.scope is before.scope
+        and one.state is before.state
+        and one.severity is before.severity
+        and one.module is before.module
+        and one.by_source == before.by_source
+        and not (one.versions or before.versions or one.arches or before.arches or one.reason or before.reason)
+    )
+
+
 class _Filler:
     """One feed on its way into the tables."""
 
@@ -168,7 +182,7 @@ class _Filler:
         self._entries: dict[tuple[int, str], list[bytes]] = {}
         self._held_bytes = 0
         self._part = 0
-        self._spoken: dict[int, list[int]] = {}
+        self._spoken: dict[int, tuple[int, int]] = {}
         self._vectors: dict[int, str] = {}
         self._epss: dict[int, tuple[int, int | None]] = {}
         self._kev: dict[int, str] = {}
@@ -197,30 +211,39 @@ class _Filler:
         many("INSERT OR REPLACE INTO kev VALUES (?, ?)", sorted(self._kev.items()))
 
     def _put_advisory(self, advisory: Advisory) -> None:
-        counts, entries = self.counts, self._entries
+        counts, entries, scopes = self.counts, self._entries, self._scopes
         number = self.block * BLOCK + len(self._advisories)
-        spoken: set[int] = set()
+        ranges = versions = held = 0
+        spoken: dict[int, int] = {}
+        before: Affected | None = None
+        packed = b""
         for one in advisory.affected:
-            scope = self._scopes.get(one.scope)
-            if scope is None:
-                scope = self._scope(one.scope)
-            packed = pack_entry(number, one)
-            entries.setdefault((scope, one.name), []).append(packed)
-            self._held_bytes += len(packed) + 64
-            counts["ranges"] += len(one.ranges)
-            counts["versions"] += len(one.versions)
-            tally = self._spoken.setdefault(scope, [0, 0])
-            tally[1] += 1
-            spoken.add(scope)
-        for scope in spoken:
-            self._spoken[scope][0] += 1
+            scope = scopes.get(one.scope) or self._scope(one.scope)
+            if before is None or not _says_the_same(one, before):
+                packed = pack_entry(number, one)
+                before = one
+            key = (scope, one.name)
+            if key in entries:
+                entries[key].append(packed)
+            else:
+                entries[key] = [packed]
+            held += len(packed) + _ENTRY_OVERHEAD_BYTES
+            ranges += len(one.ranges)
+            versions += len(one.versions)
+            spoken[scope] = spoken.get(scope, 0) + 1
+        for scope, count in spoken.items():
+            advisories, affected = self._spoken.get(scope, (0, 0))
+            self._spoken[scope] = advisories + 1, affected + count
         counts["advisories"] += 1
         counts["affected"] += len(advisory.affected)
+        counts["ranges"] += ranges
+        counts["versions"] += versions
         if advisory.cvss and not advisory.withdrawn:
             self._keep_vector(advisory)
         self._advisories.append(msgspec.structs.replace(advisory, affected=()))
         if len(self._advisories) == BLOCK:
             self._close_block()
+        self._held_bytes += held
         if self._held_bytes > _HELD_BYTES:
             self._flush()
 

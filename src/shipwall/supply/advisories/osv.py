@@ -7,7 +7,6 @@ Source: OSV schema 1.7. Where publishers go beyond it or say things elsewhere: U
 
 from __future__ import annotations
 
-import functools
 import re
 from typing import Any
 
@@ -19,7 +18,7 @@ from shipwall.model.finding import FixState, Severity
 from shipwall.supply.advisories.ids import is_cve, is_erratum
 from shipwall.supply.advisories.severities import WORDS, parse_severity
 from shipwall.supply.advisories.times import parse_time
-from shipwall.supply.ecosystems import is_by_source, order_of, parse_name, parse_scope
+from shipwall.supply.ecosystems import rules_of
 from shipwall.supply.modules import ANY_MODULE, find_modules, is_modular
 from shipwall.supply.versions import version_key
 
@@ -99,10 +98,10 @@ def parse_osv(data: bytes, feed: str) -> Advisory:
         raise InputError("OSV record", str(error)[:200]) from error
     if not 0 < len(record.id) <= 200:
         raise InputError("OSV record", "its id is empty or too long")
-    return _advisory(record, feed)
+    return _advisory(record, feed, data)
 
 
-def _advisory(record: _Record, feed: str) -> Advisory:
+def _advisory(record: _Record, feed: str, data: bytes) -> Advisory:
     summary = _summary(record)
     aliases, fixes = _other_ids(record)
     word, vectors = _severities(record.severity or ())
@@ -110,13 +109,14 @@ def _advisory(record: _Record, feed: str) -> Advisory:
         word = _word_of(record.database_specific)
     if word is Severity.UNKNOWN and record.id.partition("-")[0] in _HEADS_WITH_SEVERITY:
         word = _leading_word(summary)
-    modules = find_modules(summary) if ":" in summary else ()
+    modules = find_modules(summary) if ":" in summary and b".module" in data else ()
     affected: list[Affected] = []
+    seen: dict[tuple[str, str], tuple[tuple[Range, ...], str]] = {}
     for entry in record.affected or ():
-        if entry.package is not None and entry.package.name and entry.package.ecosystem:
+        if entry.package is not None and entry.package.name:
             if entry.severity:
                 vectors += [one for one in _severities(entry.severity)[1] if one not in vectors]
-            affected.append(_affected(entry, entry.package, modules))
+            affected.append(_affected(entry, entry.package, modules, seen))
     return Advisory(
         feed=feed,
         id=record.id,
@@ -185,56 +185,73 @@ def _leading_word(summary: str) -> Severity:
     return WORDS.get(match.group(1).lower(), Severity.UNKNOWN) if match else Severity.UNKNOWN
 
 
-def _affected(entry: _Affected, package: _Package, modules: tuple[str, ...]) -> Affected:
-    scope = parse_scope(package.ecosystem)
-    ranges: list[Range] = []
-    for one in entry.ranges or ():
-        if one.type != "GIT":
-            ranges += _ranges(one.events or [], scope)
+def _affected(
+    entry: _Affected, package: _Package, modules: tuple[str, ...], seen: dict[tuple[str, str], tuple[tuple[Range, ...], str]]
+) -> Affected:
+    """`seen`: spans and module of this record's entries so far: the packages of one build share their fixed version."""
+    rules = rules_of(package.ecosystem)
+    key = (rules.scope, _only_fix(entry.ranges))
+    if key[1] and key in seen:
+        ranges, module = seen[key]
+    else:
+        ranges = ()
+        for one in entry.ranges or ():
+            if one.type != "GIT" and one.events:
+                found = _ranges(one.events, rules.order)
+                ranges = (*ranges, *found) if ranges else found
+        module = _module(ranges, modules) if rules.order == "rpm" else ""
+        seen[key] = ranges, module
     word = _severities(entry.severity)[0] if entry.severity else Severity.UNKNOWN
     if word is Severity.UNKNOWN and entry.ecosystem_specific:
         word = _word_of(entry.ecosystem_specific)
     if word is Severity.UNKNOWN and entry.database_specific:
         word = _word_of(entry.database_specific)
     return Affected(
-        scope=scope,
-        name=parse_name(scope, package.name),
-        ranges=tuple(ranges),
+        scope=rules.scope,
+        name=rules.normalise(package.name),
+        ranges=ranges,
         versions=tuple(entry.versions) if entry.versions else (),
-        by_source=is_by_source(scope),
-        module=_module(ranges, modules) if _is_rpm(scope) else "",
+        by_source=rules.by_source,
+        module=module,
         severity=word,
-        state=_state(ranges),
+        state=FixState.FIXED if key[1] else _state(ranges),
     )
 
 
-@functools.lru_cache(maxsize=1024)
-def _is_rpm(scope: str) -> bool:
-    try:
-        return order_of(scope) == "rpm"
-    except InputError:
-        return False
-
-
-def _module(ranges: list[Range], modules: tuple[str, ...]) -> str:
-    """The module stream whose builds `ranges` speak of: the advisory's names, joined by blanks where there are several."""
-    if not any(is_modular(one.fixed or one.last_affected or one.introduced) for one in ranges):
+def _only_fix(ranges: list[_Range] | None) -> str:
+    """The fixed version where `ranges` say nothing but "all before it", as nearly all do; else empty."""
+    if ranges is None or len(ranges) != 1 or ranges[0].type == "GIT":
         return ""
-    return " ".join(modules) or ANY_MODULE
+    events = ranges[0].events
+    if events is None or len(events) != 2 or events[0].introduced != "0":
+        return ""
+    return events[1].fixed or ""
 
 
-def _state(ranges: list[Range]) -> FixState:
-    if any(one.fixed for one in ranges):
-        return FixState.FIXED
-    return FixState.NOT_FIXED if any(not one.last_affected for one in ranges) else FixState.UNKNOWN
+def _module(ranges: tuple[Range, ...], modules: tuple[str, ...]) -> str:
+    """The module stream whose builds `ranges` speak of: the advisory's names, joined by blanks where there are several."""
+    for one in ranges:
+        if is_modular(one.fixed or one.last_affected or one.introduced):
+            return " ".join(modules) or ANY_MODULE
+    return ""
 
 
-def _ranges(events: list[_Event], scope: str) -> list[Range]:
+def _state(ranges: tuple[Range, ...]) -> FixState:
+    state = FixState.UNKNOWN
+    for one in ranges:
+        if one.fixed:
+            return FixState.FIXED
+        if not one.last_affected:
+            state = FixState.NOT_FIXED
+    return state
+
+
+def _ranges(events: list[_Event], order: str) -> tuple[Range, ...]:
     """The affected spans of one range. Source: OSV schema, "Evaluation": in the order of versions `introduced` opens, `fixed` and
     `last_affected` close; what opens an open span or closes a closed one changes nothing.
     """
     if not _alternate(events):
-        events = _sorted(events, scope)
+        events = _sorted(events, order)
     limits = [event.limit for event in events if event.limit is not None and event.limit != "*"]
     spans: list[Range] = []
     opened: str | None = None
@@ -250,7 +267,7 @@ def _ranges(events: list[_Event], scope: str) -> list[Range]:
             opened = None
     if opened is not None:
         spans.append(Range(opened, limits[-1]) if limits else Range(opened))
-    return spans
+    return tuple(spans)
 
 
 def _alternate(events: list[_Event]) -> bool:
@@ -263,12 +280,11 @@ def _alternate(events: list[_Event]) -> bool:
     return True
 
 
-def _sorted(events: list[_Event], scope: str) -> list[_Event]:
+def _sorted(events: list[_Event], order: str) -> list[_Event]:
     """`events` by version, where all of them are versions of a known order; else as they are. At one version what closes comes first,
     except `last_affected`, which holds for that version still.
     """
     try:
-        order = order_of(scope)
         keyed = [(_place(event, order), index, event) for index, event in enumerate(events)]
     except InputError:
         return events
