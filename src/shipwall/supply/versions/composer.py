@@ -14,8 +14,9 @@ from shipwall.supply.versions.keys import checked, encode, number, sign
 _PART = re.compile(r"[0-9]+|[A-Za-z]+|#")
 _V = re.compile(r"[vV](?=[0-9])")
 
-# A word that is not here is before all, and equal to any other such word.
-_FORMS = {"dev": 1, "alpha": 2, "a": 2, "beta": 3, "b": 3, "RC": 4, "rc": 4, "#": 6, "pl": 7, "p": 7}
+# Words by their beginning, so that `patch` and `post` are `p`; a number is `#`. Every other word is before all, and equal to its like.
+_FORM = re.compile(r"(dev)|(a)|(b)|(RC|rc)|(#)|(p)")
+_RANKS = (1, 2, 3, 4, 6, 7)
 _UNKNOWN, _END, _NUMBER = 0, 5, 6
 
 
@@ -29,7 +30,10 @@ def parse_composer_version(text: str) -> list[str]:
 
 
 def _rank(part: str) -> int:
-    return _NUMBER if part[0] in "0123456789" else _FORMS.get(part, _UNKNOWN)
+    if part[0] in "0123456789":
+        return _NUMBER
+    match = _FORM.match(part)
+    return _RANKS[match.lastindex - 1] if match and match.lastindex else _UNKNOWN
 
 
 def compare_composer(left: str, right: str) -> int:

@@ -19,7 +19,7 @@ _WORD, _ZEROS_WORD, _END, _ZEROS_NUMBER, _NUMBER = "\x01", "\x02", "\x03", "\x04
 
 
 def parse_gem_version(text: str) -> list[str]:
-    """Numbers (without leading zeros, zero is empty) and words, without the zeros that do not count: at the end, and before the first word."""
+    """Numbers (without leading zeros, zero is empty) and words, less the zeros that do not count: at the end, and before the first word."""
     text = checked(text, "gem")
     segments = [part.lstrip("0") for part in _SEGMENT.findall(text.replace("-", ".pre."))]
     if not segments:

@@ -1,27 +1,41 @@
-"""Maven's version order.
+"""Maven's version order, that of Maven 3.8 and before, which the advisories were written for.
 
-Source: maven-artifact `ComparableVersion` (Maven 4); "Version Order Specification" in the POM reference.
+Source: maven-artifact `ComparableVersion` (with MNG-6964 and the alias `release`); "Version Order Specification" in the POM reference.
 
-A version is a list of items; a hyphen, and a change between letters and digits, begin a list inside it, always as the last item.
-Items: numbers; qualifiers (words); qualifiers with a number (`rc1`, `rc-1`); one list. Two lists are compared item by item, the shorter
-one filled with nothing; nothing equals zero, `ga`, `final` and `release`.
+A version is a list of items: numbers, qualifiers (words), and at most one list, always the last item, which a hyphen or a change between
+letters and digits begins. Lists are compared item by item, the shorter one filled with nothing. Nothing equals zero, `ga`, `final` and
+`release`. At one place every qualifier is before every list, and every list before every number.
+
+This order runs in circles: `1.0.rc1 < 1 < 1-1 < 1.0.rc1`, because `1-1` is compared with a zero in one case and with nothing in the
+other; and `1.x < 1-rc1 < 1 < 1.x`. See `maven_key`.
 """
 
 from __future__ import annotations
 
 import itertools
-from typing import TypeAlias
+import re
+from typing import NamedTuple, TypeAlias
 
 from shipwall.model.errors import InputError
 from shipwall.supply.versions.keys import checked, encode, number, sign
 
-MAX_MAVEN_LENGTH = 256  # Maven's own bound; it also bounds how deep lists nest
-
-Item: TypeAlias = "int | str | tuple[str, int] | list[Item]"
+MAX_MAVEN_LENGTH = 256  # later Maven's own bound; it also bounds how deep lists nest
 
 _QUALIFIERS = {"alpha": 0, "beta": 1, "milestone": 2, "rc": 3, "cr": 3, "snapshot": 4, "ga": 5, "final": 5, "release": 5, "sp": 6}
-_RELEASE, _OTHER = 5, 7
-_SHORT = {"a": "alpha", "b": "beta", "m": "milestone"}  # only directly before a number
+_OTHER = 7
+_SHORT = {"a": "alpha", "b": "beta", "m": "milestone"}  # only directly before a digit
+_TOKEN = re.compile(r"([.-]?)(?:([0-9]+)|([^0-9.-]+)(?=([0-9])?)|(?=[.-]))")
+
+
+class Qualifier(NamedTuple):
+    """A word: known ones by their rank alone, others by their text after them."""
+
+    rank: int
+    text: str
+
+
+Item: TypeAlias = "int | Qualifier | list[Item]"
+RELEASE = Qualifier(_QUALIFIERS["release"], "")
 
 
 def parse_maven_version(text: str) -> list[Item]:
@@ -30,157 +44,98 @@ def parse_maven_version(text: str) -> list[Item]:
     if len(text) > MAX_MAVEN_LENGTH:
         raise InputError(f"Maven version {text[:80]!r}", f"is longer than {MAX_MAVEN_LENGTH} characters")
     items: list[Item] = []
-    stack = [items]
-    start, in_digits, combined = 0, False, False
-
-    def nest() -> None:
-        inner: list[Item] = []
-        stack[-1].append(inner)
-        stack.append(inner)
-
-    def put(end: int) -> None:
-        stack[-1].append(_item(text[start:end], in_digits, combined))
-
-    for at, character in enumerate(text):
-        if character in ".-":
-            if character == "-" and at > start and not in_digits and text[at + 1 : at + 2] in tuple("0123456789"):
-                combined = True  # `rc-1` is `rc1`
-                continue
-            put(at)
-            start, combined = at + 1, False
-            if character == "-":
-                nest()
-        elif character in "0123456789":
-            if not in_digits and at > start:
-                combined = True
-                if stack[-1]:
-                    nest()
-            in_digits = True
+    lists = [items]  # the last one grows
+    for separator, digits, word, digit_follows in _TOKEN.findall(text):
+        if separator == "-" or (not separator and (items or len(lists) > 1)):
+            inner: list[Item] = []
+            lists[-1].append(inner)
+            lists.append(inner)
+        elif separator and not items and len(lists) == 1:
+            items.append(0)  # begins with a dot
+        if word:
+            lists[-1].append(_qualifier(_SHORT.get(word, word) if digit_follows else word))
         else:
-            if in_digits and at > start:
-                put(at)
-                start, combined = at, False
-                nest()
-            in_digits = False
-    if len(text) > start:
-        if not in_digits and stack[-1]:
-            nest()  # `.x` at the end is `-x`
-        put(len(text))
-    while stack:
-        _normalise(stack.pop())
+            lists[-1].append(int(digits or "0"))
+    while lists:
+        _normalise(lists.pop())
     return items
 
 
-def _item(text: str, digits: bool, combined: bool) -> Item:
-    if combined:
-        text = text.replace("-", "")
-        word = text.rstrip("0123456789")
-        return _SHORT.get(word, word), int(text[len(word) :])
-    if digits or not text:
-        return int(text or "0")
-    return text
+def _qualifier(word: str) -> Qualifier:
+    rank = _QUALIFIERS.get(word)
+    return Qualifier(_OTHER, word) if rank is None else Qualifier(rank, "")
 
 
 def _normalise(items: list[Item]) -> None:
-    """Drop zeros and empty lists that say nothing: at the end, and before a qualifier."""
+    """Drop what equals nothing from the end, and from before a list at the end."""
     for at in range(len(items) - 1, -1, -1):
-        if items[at] == 0 or items[at] == []:
-            after = items[at + 1] if at + 1 < len(items) else ""
-            head = after[0] if isinstance(after, list) else after
-            if isinstance(head, str) or (isinstance(after, list) and isinstance(head, tuple)):
-                del items[at]
-    if len(items) == 1 and isinstance(items[0], list):
-        items[:] = items[0]
+        if not items[at] or items[at] == RELEASE:
+            del items[at]
+        elif not isinstance(items[at], list):
+            break
 
 
 def compare_maven(left: str, right: str) -> int:
-    """-1, 0 or 1 as Maven decides."""
-    return _compare_lists(parse_maven_version(left), parse_maven_version(right))
+    """-1, 0 or 1 as Maven decides. Not transitive, as Maven is not."""
+    return compare_items(parse_maven_version(left), parse_maven_version(right))
 
 
-def _compare_lists(left: list[Item], right: list[Item]) -> int:
+def compare_items(left: list[Item], right: list[Item]) -> int:
+    """-1, 0 or 1 for two normalised lists."""
     for a, b in itertools.zip_longest(left, right):
-        difference = _compare_items(a, b)
+        if a == b:
+            continue
+        if a is None or b is None:
+            difference = _sign_of(a) if b is None else -_sign_of(b)
+        elif type(a) is not type(b):
+            difference = sign(_kind(a), _kind(b))
+        else:
+            difference = compare_items(a, b) if isinstance(a, list) and isinstance(b, list) else sign(a, b)
         if difference:
             return difference
     return 0
 
 
-def _compare_items(a: Item | None, b: Item | None) -> int:
-    if a is None:
-        return 0 if b is None else -_sign_of(b)
-    if b is None:
-        return _sign_of(a)
-    if isinstance(a, int) or isinstance(b, int):
-        if isinstance(a, int) and isinstance(b, int):
-            return sign(a, b)
-        return 1 if isinstance(a, int) else -1
-    if isinstance(a, list) or isinstance(b, list):  # a qualifier is a list of itself
-        return _compare_lists(a if isinstance(a, list) else [a], b if isinstance(b, list) else [b])
-    return _compare_qualifiers(a, b)
+def _kind(item: Item) -> int:
+    return 2 if isinstance(item, int) else 1 if isinstance(item, list) else 0
 
 
-def _sign_of(item: Item) -> int:
+def _sign_of(item: Item | None) -> int:
     """`item` compared with nothing."""
     if isinstance(item, list):
         return next(filter(None, map(_sign_of, item)), 0)
-    if isinstance(item, int):
-        return sign(item, 0)
-    return _compare_qualifiers(item, "final")
+    return sign(item, RELEASE) if isinstance(item, Qualifier) else sign(item, 0)
 
 
-def _compare_qualifiers(a: str | tuple[str, int], b: str | tuple[str, int]) -> int:
-    rank_a, rank_b = _rank(a), _rank(b)
-    return sign(rank_a, rank_b)
-
-
-def _rank(qualifier: str | tuple[str, int]) -> tuple[int, str, int]:
-    """Order of qualifiers: known ones as listed, then others by text; `x` before `x0` before `x1`, but `final` equals `final0`."""
-    word, count = (qualifier, -1) if isinstance(qualifier, str) else qualifier
-    known = _QUALIFIERS.get(word)
-    if known == _RELEASE:
-        count = max(count, 0)
-    return (_OTHER, word, count) if known is None else (known, "", count)
-
-
-# Marks of a key at one place of a list, from least to greatest. "Nothing" (the end, or a qualifier that equals it) may be followed by
-# more; then the number of nothings stands after the mark, smaller where that makes the version greater. A list inside that begins with
-# nothing is further from nothing than its outer list would be.
-_BEFORE, _INNER_BEFORE, _OUTER_BEFORE, _NOTHING, _OUTER_AFTER, _INNER_AFTER, _AFTER, _LIST, _NUMBER = map(chr, range(1, 10))
+# Marks of a key at one place of a list. What is there before `_NOTHING` makes the version older than one that ends there.
+(_WORD_BEFORE, _FINAL_BEFORE, _LIST_BEFORE, _ZERO_BEFORE, _NOTHING, _FINAL_AFTER, _WORD_AFTER, _LIST_AFTER, _NUMBER) = map(
+    chr, range(1, 10)
+)
 
 
 def maven_key(text: str) -> bytes:
-    """Order-preserving key. Exact for every version: `ComparableVersion` of Maven 4 is transitive once lists are normalised.
+    """Order-preserving key wherever Maven's order has no circle; in a circle, its order with the contradiction taken out.
 
-    Shape: each item of a list, then `_NOTHING`. A number: `_NUMBER` and it. A qualifier: its rank, closed by `_NOTHING` as the list of
-    itself. A list: its items, `_LIST` instead of `_NUMBER` for the first of them, closed the same way.
+    Where two versions differ first, one being older than their common beginning and the other newer, the key says older and newer;
+    Maven may say the contrary (`1.0.rc1` against `1-1`, `1.x` against `1-rc1`; Maven 3.9 and later agree with the key on the first).
+    In all other cases `(maven_key(a) < maven_key(b)) == (compare_maven(a, b) < 0)`.
     """
-    return encode(_list_key(parse_maven_version(text), inner=False))
+    return encode(_list_key(parse_maven_version(text)))
 
 
-def _list_key(items: list[Item], *, inner: bool) -> str:
-    parts, nothings = [], 0
-    for at, item in enumerate(items):
-        difference = 1 if item == 0 else _sign_of(item)  # a zero that was kept is followed by something greater
-        if not difference:
-            nothings += 1
-            continue
-        if nothings:
-            before, after = (_INNER_BEFORE, _INNER_AFTER) if inner and at == nothings else (_OUTER_BEFORE, _OUTER_AFTER)
-            parts.append(before + chr(0x100 + nothings) if difference < 0 else after + chr(0x500 - nothings))
-            nothings = 0
+def _list_key(items: list[Item]) -> str:
+    """Each item with its mark, then `_NOTHING`. What equals nothing goes with the item that follows and does not."""
+    parts = [_NOTHING]
+    after = True
+    for item in reversed(items):
+        difference = _sign_of(item)
+        after = difference > 0 if difference else after
         if isinstance(item, int):
-            parts.append((_LIST if inner and at == 0 else _NUMBER) + number(str(item)))
+            parts.append(_NUMBER + number(str(item)) if after else _ZERO_BEFORE)
         elif isinstance(item, list):
-            parts.append(_list_key(item, inner=True))
+            parts.append((_LIST_AFTER if after else _LIST_BEFORE) + _list_key(item))
+        elif difference:
+            parts.append(f"{_WORD_AFTER if after else _WORD_BEFORE}{chr(item.rank + 1)}{item.text}\x00")
         else:
-            parts.append(_qualifier_key(item) + _NOTHING)
-            if inner and at == 0:
-                parts[-1] = parts[-1][:-1]
-    return "".join(parts) + _NOTHING
-
-
-def _qualifier_key(qualifier: str | tuple[str, int]) -> str:
-    known, word, count = _rank(qualifier)
-    tail = chr(1) if count < 0 else chr(2) + number(str(count))
-    return f"{_BEFORE if known < _RELEASE else _AFTER}{chr(known + 1)}{word}\x00{tail}"
+            parts.append(_FINAL_AFTER if after else _FINAL_BEFORE)
+    return "".join(reversed(parts))
