@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from shipwall.model.errors import InputError
-from shipwall.supply.versions import deb, semver
+from shipwall.supply.versions import apk, composer, deb, dotted, gem, maven, nuget, pypi, rpm, semver
 
 
 class Order(NamedTuple):
@@ -27,10 +27,19 @@ ORDERS: dict[str, Order] = {
     order.name: order
     for order in (
         Order("deb", deb.compare_versions, deb.version_key),
+        Order("apk", apk.compare_apk, apk.apk_key),
+        Order("rpm", rpm.compare_rpm, rpm.rpm_key),
+        Order("maven", maven.compare_maven, maven.maven_key),
+        Order("pypi", pypi.compare_pypi, pypi.pypi_key),
+        Order("gem", gem.compare_gem, gem.gem_key),
+        Order("composer", composer.compare_composer, composer.composer_key),
+        Order("nuget", nuget.compare_nuget, nuget.nuget_key),
         Order("semver", semver.compare_semver, semver.semver_key),
         Order("npm", semver.compare_semver, semver.semver_key),
         Order("cargo", semver.compare_semver, semver.semver_key),
         Order("golang", semver.compare_golang, semver.golang_key),
+        Order("cran", dotted.compare_cran, dotted.cran_key),
+        Order("hackage", dotted.compare_hackage, dotted.hackage_key),
         Order("pub", semver.compare_pub, semver.pub_key),
     )
 }
