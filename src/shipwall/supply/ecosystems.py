@@ -72,7 +72,7 @@ ECOSYSTEMS = {
         Ecosystem("Fedora", "rpm", "rpm"),
         Ecosystem("openSUSE", "rpm", "rpm", by_source=True),
         Ecosystem("SUSE", "rpm", "rpm", by_source=True),
-        Ecosystem("Photon OS", "rpm", "rpm"),
+        Ecosystem("Photon OS", "rpm", "rpm", by_source=True),
         Ecosystem("Azure Linux", "rpm", "rpm"),
         Ecosystem("openEuler", "rpm", "rpm"),
         Ecosystem("Mageia", "rpm", "rpm", by_source=True),

@@ -17,7 +17,7 @@ from shipwall.model.errors import InputError
 from shipwall.model.finding import Exploited, Finding, FixState
 from shipwall.model.package import Distribution, Inventory, Package, Skipped
 from shipwall.supply.advisories.ids import is_bug_fix
-from shipwall.supply.ecosystems import distribution_scopes, is_by_source, order_of, parse_name, scopes_of
+from shipwall.supply.ecosystems import distribution_scopes, order_of, parse_name, scopes_of
 from shipwall.supply.join import Hit, join_hits
 from shipwall.supply.modules import Stream, stream_fits
 from shipwall.supply.versions import compare_versions
@@ -77,13 +77,15 @@ def match_advisories(inventory: Inventory, advisories: Advisories) -> tuple[list
     skipped: list[Skipped] = []
     said: set[tuple[int, str]] = set()  # (advisory, name) that the release itself, not only its subscription, is spoken of
     for scope, packages in sorted(_by_scope(inventory, advisories, skipped).items(), key=lambda item: _is_pro(item[0])):
-        entries = advisories.affecting(scope, {_name_in(package, scope) for package in packages})
+        entries = advisories.affecting(scope, {name for package in packages for name in names_in(package, scope)})
         if _is_pro(scope):
             entries = {name: [one for one in own if (one.number, name) not in said] for name, own in entries.items()}
         else:
             said |= {(one.number, name) for name, own in entries.items() for one in own}
         for package in packages:
-            found = entries.get(_name_in(package, scope), ())
+            binary, source = names_in(package, scope)
+            found = [one for one in entries.get(binary, ()) if not one.affected.by_source]
+            found += [one for one in entries.get(source, ()) if one.affected.by_source]
             if found:
                 _judge_package(package, scope, found, advisories, hits, skipped)
     ids = {name for hit in hits for name in hit.ids}
@@ -127,8 +129,9 @@ def _is_pro(scope: str) -> bool:
     return scope.startswith(_UBUNTU_PRO)
 
 
-def _name_in(package: Package, scope: str) -> str:
-    return parse_name(scope, (package.source or package.name) if is_by_source(scope) else package.name)
+def names_in(package: Package, scope: str) -> tuple[str, str]:
+    """The names under which advisories of `scope` speak of `package`: its own, and its source package's."""
+    return parse_name(scope, package.name), parse_name(scope, package.source or package.name)
 
 
 def _judge_package(
@@ -166,7 +169,6 @@ def judge(package: Package, scope: str, affected: Sequence[Affected]) -> Judgeme
     the earliest among those of its own stream, since each of them carries the fix. Elsewhere the entries are alternatives.
     """
     order = order_of(scope)
-    version = package.source_version or package.version if is_by_source(scope) else package.version
     stream = Stream.of(package) if order == "rpm" else None
     own: list[Affected] = []
     perhaps: list[Affected] = []
@@ -178,22 +180,23 @@ def judge(package: Package, scope: str, affected: Sequence[Affected]) -> Judgeme
             own.append(one)
         elif fits is None:
             perhaps.append(one)
-    judgement = _judge_entries(own, version, order)
+    judgement = _judge_entries(package, own, order)
     if judgement.affected is not None or not perhaps:
         return judgement
-    other = _judge_entries(perhaps, version, order)
+    other = _judge_entries(package, perhaps, order)
     if other.affected is None:
         return judgement if judgement.undecided else other
     return Judgement(undecided="it is of an RPM module whose stream is not known")
 
 
-def _judge_entries(affected: list[Affected], version: str, order: str) -> Judgement:
+def _judge_entries(package: Package, affected: list[Affected], order: str) -> Judgement:
     undecided = ""
     try:
         own = earliest_builds(affected, order) if order == "rpm" else affected
     except InputError as error:
         return Judgement(undecided=error.line())
     for one in own:
+        version = package.source_version or package.version if one.by_source else package.version
         try:
             fixed = find_fix(one, version, order)
         except InputError as error:
