@@ -10,13 +10,13 @@ import datetime as dt
 import hashlib
 import uuid
 from typing import Any, Literal
-from urllib.parse import quote
 
 import msgspec
 
 from shipwall.model.digest import ImageIdentity, parse_digest
 from shipwall.model.errors import InputError
 from shipwall.model.package import Distribution, Inventory, Package, Skipped
+from shipwall.supply.purl import purl_of
 
 SBOM_TYPE = "https://cyclonedx.org/bom"
 MAX_COMPONENTS = 200_000
@@ -91,26 +91,13 @@ class Bom(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     components: tuple[Component, ...]
 
 
-def render_purl(package: Package, distribution: Distribution) -> str:
-    """The package URL of `package`. Source: purl-spec, how-to-build; type deb."""
-    namespace = f"{quote(distribution.id.lower(), safe='')}/" if distribution.id else ""
-    qualifiers = []
-    if package.arch:
-        qualifiers.append(f"arch={quote(package.arch, safe='')}")
-    if distribution.id and distribution.version_id:
-        qualifiers.append(f"distro={quote(f'{distribution.id}-{distribution.version_id}', safe='')}")
-    tail = "?" + "&".join(qualifiers) if qualifiers else ""
-    name, version = quote(package.name, safe=""), quote(package.version, safe=":~")
-    return f"pkg:{quote(package.ecosystem.lower(), safe='')}/{namespace}{name}@{version}{tail}"
-
-
 def render_sbom(inventory: Inventory, time_ns: int) -> dict[str, Any]:
     """`inventory` as a CycloneDX 1.6 document, written at `time_ns`."""
     image = inventory.image
     seen: dict[str, int] = {}
     components = []
     for package in inventory.packages:
-        purl = render_purl(package, inventory.distribution)
+        purl = purl_of(package, inventory.distribution)
         seen[purl] = count = seen.get(purl, 0) + 1
         components.append(_component(package, purl, purl if count == 1 else f"{purl}#{count}"))
     subject = (

@@ -17,7 +17,8 @@ from shipwall.model.package import Distribution, Inventory, Package, Skipped
 from shipwall.model.promotion import PROMOTION_TYPE, Promotion
 from shipwall.model.verdict import Evidence, Reason, Verdict
 from shipwall.supply.dsse import sign_envelope
-from shipwall.supply.sbom import SBOM_TYPE, parse_sbom, render_purl, render_sbom
+from shipwall.supply.purl import purl_of
+from shipwall.supply.sbom import SBOM_TYPE, parse_sbom, render_sbom
 from shipwall.supply.statements import (
     PAYLOAD_TYPE,
     PROVENANCE_TYPE,
@@ -116,7 +117,7 @@ def test_sbom_goes_both_ways_and_names_its_evidence() -> None:
 def test_sbom_of_a_folder_goes_both_ways() -> None:
     folder = Inventory(image=None, distribution=Distribution(), packages=(Package(ecosystem="deb", name="a", version="1"),))
     assert parse_sbom(render_sbom(folder, NOW)) == folder
-    assert render_purl(folder.packages[0], folder.distribution) == "pkg:deb/a@1"
+    assert purl_of(folder.packages[0], folder.distribution) == "pkg:deb/a@1"
     with pytest.raises(InputError, match="not of an image"):
         sbom_statement(folder, "x", NOW)
 

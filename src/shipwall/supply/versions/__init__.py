@@ -45,21 +45,48 @@ ORDERS: dict[str, Order] = {
 }
 
 
+_OF_DISTRIBUTIONS = {
+    "deb": ("debian", "ubuntu", "echo"),
+    "apk": ("alpine", "wolfi", "chainguard", "minimos"),
+    "rpm": (
+        *("redhat", "red hat", "rhel", "almalinux", "rocky linux", "centos", "fedora", "amazon linux", "oracle linux"),
+        *("suse", "opensuse", "openeuler", "mageia", "photon os", "azure linux"),
+    ),
+}
+
+ECOSYSTEMS: dict[str, str] = {
+    **{name: name for name in ORDERS},
+    **{name: order for order, names in _OF_DISTRIBUTIONS.items() for name in names},
+    "rubygems": "gem",
+    "packagist": "composer",
+    "go": "golang",
+    "crates.io": "cargo",
+    "python": "pypi",
+    "hex": "semver",
+    "swifturl": "semver",
+    "swift": "semver",
+    "github actions": "semver",
+    "bitnami": "semver",
+}
+"""Names of ecosystems in lower case (package URL types, OSV's names without release) and the names of their orders."""
+
+
 def find_order(name: str) -> Order:
-    """The order called `name`. Raises InputError with the nearest name."""
-    order = ORDERS.get(name)
+    """The order of the ecosystem `name`: a package URL type, or OSV's name (`Debian:12`). Raises InputError with the nearest name."""
+    wanted = name[:80].lower().partition(":")[0].strip()
+    order = ECOSYSTEMS.get(wanted)
     if order is None:
-        near = difflib.get_close_matches(name[:80], ORDERS, 1)
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(ORDERS)}"
-        raise InputError(f"version order {name[:80]!r}", "is not known", hint)
-    return order
+        near = difflib.get_close_matches(wanted, ECOSYSTEMS, 1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(ECOSYSTEMS)}"
+        raise InputError(f"ecosystem {name[:80]!r}", "has no version order here", hint)
+    return ORDERS[order]
 
 
 def compare_versions(order: str, left: str, right: str) -> int:
     """-1, 0 or 1 as `left` is older than, the same as or newer than `right`. Raises InputError."""
-    return find_order(order).compare(left, right)
+    return (ORDERS.get(order) or find_order(order)).compare(left, right)
 
 
 def version_key(order: str, text: str) -> bytes:
     """Bytes whose plain order is the order of versions. Raises InputError."""
-    return find_order(order).key(text)
+    return (ORDERS.get(order) or find_order(order)).key(text)

@@ -16,6 +16,7 @@ from shipwall.supply.versions.keys import checked, encode, number, sign
 # Kinds in the order in which they stand at one place: a pre-release suffix is least, another number component is greatest.
 _PRE, _DAMAGED, _END, _REVISION, _HASH, _SUFFIX_NUMBER, _POST, _LETTER, _NUMBER = range(1, 10)
 
+_NUMBERS = {_NUMBER, _SUFFIX_NUMBER, _REVISION}
 _SUFFIXES = {"alpha": 1, "beta": 2, "pre": 3, "rc": 4, "cvs": 6, "svn": 7, "git": 8, "hg": 9, "p": 10}
 _POST_FROM = 5
 
@@ -80,20 +81,21 @@ def _token(name: str, text: str, before: int) -> Token | None:
 def compare_apk(left: str, right: str) -> int:
     """-1, 0 or 1 as apk-tools decides."""
     for a, b in zip(parse_apk_version(left), parse_apk_version(right), strict=False):
-        if a.kind != b.kind:
-            return sign(a.kind, b.kind)
-        if a.kind in (_NUMBER, _SUFFIX_NUMBER, _REVISION) and not (a.kind == _NUMBER and _by_text(a, b)):
-            difference = sign(int(a.text or "0"), int(b.text or "0"))
-        else:
-            difference = sign(a.text, b.text)
+        difference = sign(a.kind, b.kind) or sign(_value(a), _value(b))
         if difference:
             return difference
     return 0
 
 
-def _by_text(a: Token, b: Token) -> bool:
-    """A component after a dot with a leading zero is compared as a text, as a fraction would be: `1.05 < 1.1`."""
-    return not a.first and (a.text[:1] == "0" or b.text[:1] == "0") and bool(a.text) and bool(b.text)
+def _value(token: Token) -> tuple[int, str]:
+    """A component after a dot that has a leading zero is a text, before all numbers, as a fraction would be: `1.05 < 1.1`."""
+    if token.kind in _NUMBERS and not _is_text(token):
+        return int(token.text or "0"), ""
+    return -1, token.text
+
+
+def _is_text(token: Token) -> bool:
+    return token.kind == _NUMBER and not token.first and token.text[:1] == "0"
 
 
 def apk_key(text: str) -> bytes:
@@ -102,8 +104,8 @@ def apk_key(text: str) -> bytes:
 
 
 def _value_key(token: Token) -> str:
-    if token.kind == _NUMBER and not token.first and token.text[:1] == "0":
+    if _is_text(token):
         return f"\x0f{token.text}\x00"  # below the marks of all numbers
-    if token.kind in (_NUMBER, _SUFFIX_NUMBER, _REVISION):
+    if token.kind in _NUMBERS:
         return number(token.text)
     return f"{token.text}\x00" if token.kind == _HASH else token.text

@@ -10,12 +10,14 @@ import re
 from typing import NamedTuple
 
 from shipwall.model.errors import InputError
-from shipwall.supply.versions.keys import MARKS, MAX_LENGTH, number
+from shipwall.supply.versions.keys import MAX_LENGTH, number
 
 _ALLOWED = re.compile(r"[A-Za-z0-9.+~:-]*\Z")
 _RUN = re.compile(r"([^0-9]*)([0-9]*)")
-_KEY_RUN = re.compile(r"([^0-9]*)0*([0-9]*)")  # ends with one empty match: the mark of the end
+_WITHOUT_EPOCH = re.compile(r"[A-Za-z0-9.+~-]+\Z")
+_KEY_RUN = re.compile(r"[^0-9]*[0-9]*")  # findall ends with one empty run: the mark of the end
 # `~` before the end of a part (the mark of zero, 0x10), letters as they are, everything else after them.
+_NO_EPOCH = number("0")
 _KEY_WORDS = {ord("~"): 0x01} | {ord(one): ord(one) + 0x80 for one in ".+:-"}
 
 
@@ -64,13 +66,23 @@ def version_key(text: str) -> bytes:
 
     Shape: the epoch as a number; each part as runs of other characters and numbers in turn, a number also where none is written.
     """
+    if len(text) <= MAX_LENGTH and _WITHOUT_EPOCH.match(text) and text.rfind("-") != 0:  # by far the commonest
+        upstream, dash, revision = text.rpartition("-")
+        if not dash:
+            upstream, revision = text, ""
+        return (_NO_EPOCH + _part_key(upstream) + _part_key(revision or "0")).encode("latin-1")
     epoch, upstream, revision = parse_version(text)
-    key = number(str(epoch)) + _part_key(upstream) + _part_key(revision or "0")
-    return key.encode("latin-1")
+    return (number(str(epoch)) + _part_key(upstream) + _part_key(revision or "0")).encode("latin-1")
 
 
 def _part_key(part: str) -> str:
-    return "".join([f"{words}{MARKS[len(digits)]}{digits}" for words, digits in _KEY_RUN.findall(part.translate(_KEY_WORDS))])
+    return "".join(map(_run_key, _KEY_RUN.findall(part)))
+
+
+@functools.lru_cache(maxsize=1 << 15)  # the same few runs come again and again
+def _run_key(run: str) -> str:
+    words = run.rstrip("0123456789")
+    return words.translate(_KEY_WORDS) + number(run[len(words) :])
 
 
 def _rank(text: str, index: int) -> int:
