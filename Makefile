@@ -14,7 +14,7 @@ $(VENV)/.ready: requirements.lock pyproject.toml scripts/setup
 
 setup: $(VENV)/.ready bpf ## everything the other targets need
 
-bpf: $(VENV)/.ready
+bpf: $(VENV)/.ready ## the kernel part, compiled
 	@$(BIN)/python scripts/hatch_build.py > /dev/null
 
 demo: setup ## one image through its whole life on this machine (KEEP=0: do not keep the console)
@@ -39,7 +39,7 @@ golden: setup ## renew the golden files (read the difference before you commit i
 	@SHIPWALL_RENEW_GOLDEN=1 $(BIN)/python -m pytest -q tests/golden
 
 bench: setup ## what the sensor costs and what a scan needs
-	@$(BIN)/python scripts/bench.py
+	@$(BIN)/python -m scripts.bench
 
 docs: setup ## renew the screenshots of the console from a real run of the demo
 	@$(BIN)/python scripts/screenshots.py

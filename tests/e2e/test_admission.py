@@ -29,10 +29,12 @@ from shipwall.adapters.tools import find_tools
 from shipwall.agent.acts import Acts
 from shipwall.agent.plugin import AdmissionPlugin
 from shipwall.agent.promotions import Promotions
+from shipwall.agent.sweep import RULE, Sweep
 from shipwall.journeys.enrol import enrol_engine, leave_engine, plugin_socket, private_target
 from shipwall.journeys.run import run_container
 from shipwall.model.digest import ImageIdentity, digest_of
 from shipwall.model.errors import RemoteError
+from shipwall.model.event import Exec
 from shipwall.model.promotion import Promotion
 from shipwall.model.wire import Admission
 from shipwall.supply.statements import promotion_statement, sign_statement
@@ -518,6 +520,50 @@ def test_observe_mode_reports_and_lets_through(door: Door) -> None:
     door.refused("not-promoted", "POST", f"/v1.41/containers/{made}/start")
     swept = {record.name for record, _ in door.plugin.sweep()}
     assert {f"{door.mark}-bad", f"{door.mark}-privileged", f"{door.mark}-root"} <= swept
+
+
+def test_what_was_started_while_nobody_was_asked_is_told_and_stopped_only_on_purpose(door: Door) -> None:
+    name = f"{door.mark}-meanwhile"
+
+    def sweep(allow: AdmissionPolicy) -> Sweep:
+        return Sweep(door.plugin, asked, door.acts, lambda: allow, door.seen.append, "test")
+
+    def status() -> str:
+        return str(asked.inspect_container(name)["State"]["Status"])
+
+    def told() -> list[str]:
+        return [one.verdict.reasons[0].message for one in door.seen if one.method == "SWEEP" and one.subject == name]
+
+    with door.engine.engine() as asked:
+        door.mode = "observe"
+        try:
+            door.create({"Image": door.good, "Cmd": ["sleep", "1000"], "HostConfig": {"PidMode": "host"}}, name)
+            assert door.ask("POST", f"/v1.41/containers/{name}/start")[0] == 204
+        finally:
+            door.mode = "enforce"
+        door.seen.clear()
+        found = sweep(AdmissionPolicy())
+        assert [alert for alert in found("observe", 7) if alert.container_name == name] == []
+        assert told() == ["it was started without being asked about; it goes on"]
+        assert found("observe", 8) == []
+        (alert,) = [alert for alert in found("enforce", 9) if alert.container_name == name]
+        assert (alert.rule, alert.stopped, alert.raised_ns) == (RULE, "", 9)
+        assert "[host-pid]" in alert.output
+        assert isinstance(alert.event, Exec)
+        assert alert.event.argv == ("sleep", "1000")
+        assert Path(f"/proc/{alert.event.pid}/cmdline").read_bytes() == b"sleep\x001000\0"
+        assert alert.time_ns > time.time_ns() - 600 * 10**9
+        assert found("enforce", 10) == []
+        assert status() == "running"
+        stopping = AdmissionPolicy(stop_unadmitted=True)
+        sweep(stopping)("observe", 11)
+        assert status() == "running"
+        (alert,) = [alert for alert in sweep(stopping)("enforce", 12) if alert.container_name == name]
+        assert alert.stopped == "container stopped"
+        assert status() == "exited"
+        assert told()[-1] == "it was started without being asked about; it was stopped"
+        assert sweep(stopping)("enforce", 13) == []  # what does not run is judged when somebody starts it
+    door.refused("host-pid", "POST", f"/v1.41/containers/{name}/start")
 
 
 def test_reads_are_fast_and_many_at_once(door: Door) -> None:

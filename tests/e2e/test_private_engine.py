@@ -119,7 +119,7 @@ from shipwall.adapters.instance import Instance
 from shipwall.adapters.private_engine import PrivateEngine
 engine = PrivateEngine(Instance(Path(sys.argv[1])))
 if sys.argv[2] == "half":
-    engine._forward = lambda *_: print("half", flush=True) or time.sleep(100)
+    engine._network.forward = lambda *_: print("half", flush=True) or time.sleep(100)
 running = engine.start()
 with engine.engine() as client:
     assert client.ping()

@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shipwall.adapters.keys import SigningKey
-from shipwall.journeys.collect import open_with, parse_time, seal_with
+from shipwall.journeys.collect import open_with, seal_with
 from shipwall.kernel.capture import parse_inet_sockets, parse_maps, parse_status, parse_unix_sockets
 from shipwall.kernel.freezer import find_hierarchies
 from shipwall.kernel.rootfs import parse_mounts
+from shipwall.lang.rfc3339 import parse_rfc3339
 from shipwall.model.errors import InputError, TrustError
 from shipwall.response.evidence import MAGIC, Writer, parse_statement, read_bundle, verify_bundle
 from shipwall.response.policy import ResponsePolicy, parse_response_policy
@@ -86,7 +87,7 @@ def test_proc_parsers_are_total(data: bytes) -> None:
     parse_unix_sockets(b"head\n" + data, {})
     parse_mounts(text)
     find_hierarchies(text)
-    assert parse_time(text) >= 0
+    assert parse_rfc3339(text) >= 0
 
 
 @given(st.text(max_size=200))

@@ -10,7 +10,7 @@ import tarfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shipwall.adapters.private_engine import choose_networks, parse_routes
+from shipwall.adapters.private_network import choose_networks, parse_routes
 from shipwall.adapters.registry import parse_manifest, parse_registry
 from shipwall.adapters.streams import ChunkFile, split_frames
 from shipwall.model.errors import InputError

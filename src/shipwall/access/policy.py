@@ -11,6 +11,7 @@
     require_digest: true            # create by sha256 id or name@sha256 only: closes the race between check and use
     allow_pull: true
     allow_push: false
+    stop_unadmitted: false          # stop what the agent finds running that would not be admitted (mode enforce only)
 
 Everything unknown is an error. Some host paths can never be declared: see PROTECTED_PATHS.
 """
@@ -73,6 +74,7 @@ class AdmissionPolicy(msgspec.Struct, frozen=True, kw_only=True):
     require_digest: bool = False
     allow_pull: bool = True
     allow_push: bool = False
+    stop_unadmitted: bool = False
     protected: tuple[str, ...] = ()
 
     def bind(self, path: str) -> DeclaredBind | None:
@@ -109,7 +111,7 @@ def parse_admission_policy(text: str | bytes, name: str, protected: tuple[str, .
     )
 
 
-_SWITCHES = ("require_profile", "require_digest", "allow_pull", "allow_push")
+_SWITCHES = ("require_profile", "require_digest", "allow_pull", "allow_push", "stop_unadmitted")
 
 
 def _bind(node: Node, protected: tuple[str, ...]) -> DeclaredBind:

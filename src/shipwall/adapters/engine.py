@@ -3,108 +3,27 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import json as jsonlib
 import re
-import socket as socketlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Unpack
 from urllib.parse import quote
 
 import httpx
 
+from shipwall.adapters.engine_transport import MAX_ANSWER_BYTES, EngineTransport, Headers, How, Json
 from shipwall.adapters.streams import split_frames
 from shipwall.model.errors import InputError, RemoteError
-
-API_VERSION = "v1.41"
-MAX_ANSWER_BYTES = 64 * 1024 * 1024
-MAX_LINE_BYTES = 4 * 1024 * 1024
-CHUNK_BYTES = 1024 * 1024
-
-Json = dict[str, Any]
-Headers = Mapping[str, str] | None
-Body = bytes | Iterable[bytes] | None
 
 _BUILT = re.compile(r"Successfully built ([0-9a-f]{12,64})")
 _LOADED = re.compile(r"Loaded image(?: ID)?: (\S+)\Z")
 _NO_LOGIN = base64.urlsafe_b64encode(b"{}").decode()
 
 
-class Engine:
-    """The engine behind `socket`. Safe for several threads. Nothing is connected until the first call.
-
-    Every call takes `headers` that are added to its requests. *Units*: timeouts in seconds. *Raises*: RemoteError with the engine's
-    message and HTTP status when it refuses; status 0 when it is not there or does not answer in time.
-    """
-
-    def __init__(self, socket: Path, timeout_s: float = 60.0) -> None:
-        self.socket = socket
-        self._client = httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(socket), limits=httpx.Limits(max_keepalive_connections=4)),
-            base_url=f"http://engine/{API_VERSION}",
-            timeout=httpx.Timeout(timeout_s, connect=5.0),
-            trust_env=False,
-        )
-
-    # -- requests -------------------------------------------------------------------------------------------------------
-
-    def raw(
-        self,
-        method: str,
-        path: str,
-        content: Body = None,
-        *,
-        params: Mapping[str, str] | None = None,
-        headers: Headers = None,
-        timeout_s: float | None = None,
-    ) -> tuple[int, bytes]:
-        """Status and body of any request below the pinned API version, refusals included. Raises RemoteError if nobody answers."""
-        with self._open(method, path, content, params=params, headers=headers, timeout_s=timeout_s) as response:
-            return response.status_code, self._whole(response)
-
-    def request(
-        self,
-        method: str,
-        path: str,
-        json: Any = None,
-        *,
-        content: Body = None,
-        params: Mapping[str, str] | None = None,
-        headers: Headers = None,
-        timeout_s: float | None = None,
-    ) -> Any:
-        """The decoded JSON answer (None when there is none) of a request the engine agreed to."""
-        sent = dict(headers or {})
-        if json is not None:
-            content, sent["Content-Type"] = jsonlib.dumps(json).encode(), "application/json"
-        with self._open(method, path, content, params=params, headers=sent, timeout_s=timeout_s) as response:
-            self._agreed(response, method, path)
-            body = self._whole(response)
-        if not body.strip():
-            return None
-        try:
-            return jsonlib.loads(body)
-        except (ValueError, RecursionError) as error:
-            raise RemoteError(self._name, f"its answer to {method} {path} is not JSON", "is this a Docker Engine?") from error
-
-    def stream(
-        self,
-        method: str,
-        path: str,
-        content: Body = None,
-        *,
-        params: Mapping[str, str] | None = None,
-        headers: Headers = None,
-        timeout_s: float | None = None,
-    ) -> Iterator[bytes]:
-        """The bytes of an answer as they come. Closing the iterator ends the request."""
-        with self._open(method, path, content, params=params, headers=headers, timeout_s=timeout_s) as response:
-            self._agreed(response, method, path)
-            with self._words():
-                yield from response.iter_bytes(CHUNK_BYTES)
+class Engine(EngineTransport):
+    """What the engine behind `socket` can be asked and told. Every call takes `headers` that are added to its requests, and raises as
+    `EngineTransport` says."""
 
     # -- the engine -----------------------------------------------------------------------------------------------------
 
@@ -140,7 +59,7 @@ class Engine:
         if filters:
             params["filters"] = jsonlib.dumps(filters)
         timeout = httpx.Timeout(5.0, read=idle_s)
-        self._knock()
+        self.knock()
         try:
             with (
                 self._words(keep=httpx.ReadTimeout),
@@ -276,11 +195,11 @@ class Engine:
 
     def stop(self, container: str, grace_s: int = 10, headers: Headers = None) -> None:
         """Stop it, by force after `grace_s`."""
-        self._act(container, "stop", {"t": str(grace_s)}, headers=headers, timeout_s=grace_s + 60)
+        self._act(container, "stop", params={"t": str(grace_s)}, headers=headers, timeout_s=grace_s + 60)
 
     def kill(self, container: str, signal: str = "SIGKILL", headers: Headers = None) -> None:
         """Send it a signal."""
-        self._act(container, "kill", {"signal": signal}, headers=headers)
+        self._act(container, "kill", params={"signal": signal}, headers=headers)
 
     def pause(self, container: str, headers: Headers = None) -> None:
         """Freeze it by the engine's own means."""
@@ -292,7 +211,7 @@ class Engine:
 
     def rename(self, container: str, name: str, headers: Headers = None) -> None:
         """Give it another name."""
-        self._act(container, "rename", {"name": name}, headers=headers)
+        self._act(container, "rename", params={"name": name}, headers=headers)
 
     def remove(self, container: str, *, force: bool = False, volumes: bool = True, headers: Headers = None) -> None:
         """Remove it and, by default, its anonymous volumes."""
@@ -363,146 +282,8 @@ class Engine:
         body = {"Container": container, "Force": force}
         self.request("POST", f"/networks/{_container(network)}/disconnect", body, headers=headers)
 
-    def close(self) -> None:
-        """End all connections."""
-        self._client.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
-
-    # -- inside ---------------------------------------------------------------------------------------------------------
-
-    @property
-    def _name(self) -> str:
-        return f"engine at {self.socket}"
-
-    @contextlib.contextmanager
-    def _words(self, keep: type[Exception] | tuple[()] = ()) -> Iterator[None]:
-        """Turn what the transport raises into RemoteError."""
-        try:
-            yield
-        except keep:
-            raise
-        except httpx.TimeoutException as error:
-            raise RemoteError(self._name, "did not answer in time", "is it overloaded or stopped?") from error
-        except (httpx.TransportError, httpx.InvalidURL) as error:
-            raise RemoteError(
-                self._name, str(error) or type(error).__name__, "start it, or name another with --engine"
-            ) from error
-
-    @contextlib.contextmanager
-    def _open(
-        self,
-        method: str,
-        path: str,
-        content: Body = None,
-        *,
-        params: Mapping[str, str] | None = None,
-        headers: Headers = None,
-        timeout_s: float | None = None,
-    ) -> Iterator[httpx.Response]:
-        self._knock()
-        timeout = httpx.USE_CLIENT_DEFAULT if timeout_s is None else httpx.Timeout(timeout_s, connect=5.0)
-        with contextlib.ExitStack() as stack:
-            with self._words():
-                response = stack.enter_context(
-                    self._client.stream(
-                        method, path, content=content, params=params, headers=dict(headers or {}), timeout=timeout
-                    )
-                )
-            yield response
-
-    def _knock(self) -> None:
-        """Raise RemoteError unless somebody listens. httpcore leaves its socket open when connecting to a unix socket fails."""
-        with socketlib.socket(socketlib.AF_UNIX, socketlib.SOCK_STREAM) as probe:
-            probe.settimeout(5)
-            try:
-                probe.connect(str(self.socket))
-            except OSError as error:
-                raise RemoteError(self._name, error.strerror or str(error), "start it, or name another with --engine") from error
-
-    def _whole(self, response: httpx.Response) -> bytes:
-        parts = bytearray()
-        with self._words():
-            for chunk in response.iter_bytes(CHUNK_BYTES):
-                parts += chunk
-                if len(parts) > MAX_ANSWER_BYTES:
-                    raise RemoteError(self._name, f"its answer is over {MAX_ANSWER_BYTES} bytes")
-        return bytes(parts)
-
-    def _agreed(self, response: httpx.Response, method: str, path: str) -> None:
-        if response.status_code < 400:
-            return
-        text = self._whole(response)[:65536].decode(errors="replace").strip()
-        with contextlib.suppress(ValueError, RecursionError):
-            answer = jsonlib.loads(text)
-            if isinstance(answer, dict):
-                text = str(answer.get("message", text))
-        raise RemoteError(self._name, text or f"{method} {path}: HTTP status {response.status_code}", status=response.status_code)
-
-    def _objects(self, response: httpx.Response) -> Iterator[Json]:
-        """The JSON objects of an answer that is one per line."""
-        rest = b""
-        for chunk in response.iter_bytes():
-            *lines, rest = (rest + chunk).split(b"\n")
-            if len(rest) > MAX_LINE_BYTES:
-                raise RemoteError(self._name, f"a line of its answer is over {MAX_LINE_BYTES} bytes")
-            for line in lines:
-                yield from self._object_of(line)
-        yield from self._object_of(rest)
-
-    def _object_of(self, line: bytes) -> Iterator[Json]:
-        if line.strip():
-            try:
-                value = jsonlib.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise RemoteError(self._name, "a line of its answer is not JSON") from error
-            if isinstance(value, dict):
-                yield value
-
-    def _progress(
-        self,
-        method: str,
-        path: str,
-        content: Body = None,
-        *,
-        params: Mapping[str, str] | None = None,
-        headers: Headers = None,
-        timeout_s: float | None = None,
-    ) -> Iterator[Json]:
-        """Progress lines of a long act; an `error` line is the engine's refusal although the status was 200."""
-        with self._open(method, path, content, params=params, headers=headers, timeout_s=timeout_s) as response:
-            self._agreed(response, method, path)
-            with self._words():
-                for line in self._objects(response):
-                    if error := line.get("error"):
-                        raise RemoteError(self._name, str(error))
-                    yield line
-
-    def _object(self, method: str, path: str, headers: Headers = None) -> Json:
-        answer = self.request(method, path, headers=headers)
-        if not isinstance(answer, dict):
-            raise RemoteError(self._name, f"its answer to {method} {path} is not an object", "is this a Docker Engine?")
-        return answer
-
-    def _list(self, method: str, path: str, *, params: Mapping[str, str] | None = None, headers: Headers = None) -> list[Json]:
-        answer = self.request(method, path, params=params, headers=headers)
-        return [item for item in answer if isinstance(item, dict)] if isinstance(answer, list) else []
-
-    def _act(
-        self,
-        container: str,
-        act: str,
-        params: Mapping[str, str] | None = None,
-        *,
-        headers: Headers = None,
-        timeout_s: float | None = None,
-    ) -> None:
-        path = f"/containers/{_container(container)}/{act}"
-        self.request("POST", path, params=params, headers=headers, timeout_s=timeout_s)
+    def _act(self, container: str, act: str, **how: Unpack[How]) -> None:
+        self.request("POST", f"/containers/{_container(container)}/{act}", **how)
 
 
 def _flag(value: bool) -> str:

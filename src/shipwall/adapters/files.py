@@ -38,10 +38,16 @@ def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Nobody else is in a block locked by the file `path` (made if absent); the kernel frees it however this process ends."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """Nobody else is in a block locked by the file `path` (made if absent); the kernel frees it however this process ends.
+
+    Trust: a link or another user's file in its place is refused. Raises StorageError.
+    """
     try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         fcntl.flock(fd, fcntl.LOCK_EX)
+    except OSError as error:
+        raise StorageError(str(path), error.strerror or str(error), "free space or mend the folder, then try again") from error
+    try:
         yield
     finally:
         os.close(fd)

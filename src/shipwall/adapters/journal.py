@@ -53,11 +53,13 @@ class Journal:
         self._append(Entry(key=key, act=act, status="undone", time_ns=time.time_ns(), facts=facts))
 
     def read(self) -> list[Entry]:
-        """All entries, oldest first. A torn last line is left out. Raises StorageError when an earlier line is damaged."""
+        """All entries, oldest first. A torn last line is left out. Raises StorageError: not readable, or an earlier line is damaged."""
         try:
             lines = self.path.read_bytes().split(b"\n")
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise StorageError(str(self.path), error.strerror or str(error), "look at its permissions, or be root") from error
         entries = []
         for number, line in enumerate(lines, 1):
             if not line:

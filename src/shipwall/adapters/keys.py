@@ -7,7 +7,6 @@ what a key is for: `build` signs SBOM, scan and provenance, `promotion` signs pr
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import stat
@@ -17,7 +16,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from shipwall.adapters.files import write_whole
+from shipwall.adapters.files import locked, write_whole
 from shipwall.model.errors import InputError, StorageError, TrustError
 from shipwall.supply.dsse import MAX_PUBLIC_KEY_BYTES, PublicKey, key_id_of, parse_public_key, render_public_key
 
@@ -116,14 +115,10 @@ class Keys:
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.folder.chmod(0o700)
-            fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
             raise StorageError(str(self.folder), error.strerror or str(error), "run as the user who owns the keys") from error
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
+        with locked(self.folder / ".lock"):
             yield
-        finally:
-            os.close(fd)
 
 
 def load_public_key(path: Path, name: str) -> PublicKey:

@@ -6,8 +6,6 @@ long as their first process; ending that ends everything in them, so nothing can
 
 from __future__ import annotations
 
-import fcntl
-import ipaddress
 import json
 import os
 import secrets
@@ -25,9 +23,11 @@ import msgspec
 
 from shipwall.adapters.cgroup_folders import remove_cgroups, thaw_cgroups
 from shipwall.adapters.engine import Engine
-from shipwall.adapters.files import write_whole
+from shipwall.adapters.files import locked, write_whole
 from shipwall.adapters.instance import Instance
 from shipwall.adapters.journal import Journal
+from shipwall.adapters.private_init import INIT, REGISTRY_YML
+from shipwall.adapters.private_network import HOST, UserNetwork, choose_networks, free_port
 from shipwall.adapters.supervise import (
     Child,
     ProcessRecord,
@@ -47,47 +47,7 @@ DATA_ACT = "keep-private-engine-data"
 MARK = "SHIPWALL_PRIVATE_ENGINE"
 TAP = "tap0"
 TAP_ADDRESS = "10.0.2.100"  # slirp4netns's defaults: the namespace's own address, and its name server
-TAP_NETWORK = ipaddress.IPv4Network("10.0.2.0/24")
 NAME_SERVER = "10.0.2.3"
-HOST = "127.0.0.1"
-
-# First process of the namespaces. It stays, so that there is somebody to reap the orphans of containers.
-_INIT = r"""
-set -eu
-mount --make-rprivate /
-resolv=$(readlink -f /etc/resolv.conf || echo /etc/resolv.conf)
-mount -t tmpfs -o mode=755 tmpfs /run
-mkdir -p /run/docker/plugins /run/lock "$(dirname "$resolv")"
-for folder in /etc /opt; do # the daemons leave files there; an overlay takes them, and it ends with us
-  mkdir -p "/run/shipwall/upper$folder" "/run/shipwall/work$folder"
-  mount -t overlay -o "lowerdir=$folder,upperdir=/run/shipwall/upper$folder,workdir=/run/shipwall/work$folder" overlay "$folder"
-done
-mkdir -p /etc/docker
-mount -t tmpfs -o mode=755 tmpfs /etc/docker
-[ -e "$resolv" ] || : > "$resolv"
-mount --bind "$SW_STATE/plugins" /run/docker/plugins
-mount --bind "$SW_ENGINE/resolv.conf" "$resolv"
-ip link set lo up
-iptables -w -A INPUT -p tcp --dport "$SW_PORT" -i lo -j ACCEPT
-iptables -w -A INPUT -p tcp --dport "$SW_PORT" -i "$SW_TAP" -j ACCEPT
-iptables -w -A INPUT -p tcp --dport "$SW_PORT" -j REJECT
-"$SW_REGISTRY" serve "$SW_ENGINE/registry.yml" >> "$SW_ENGINE/registry.log" 2>&1 &
-registry=$!
-"$SW_DOCKERD" -H "unix://$SW_ENGINE/engine.sock" --config-file "$SW_ENGINE/daemon.json" --data-root "$SW_ENGINE/data" \
-  --exec-root /run/docker-exec --pidfile /run/docker.pid --cgroup-parent "$SW_CGROUP" --exec-opt native.cgroupdriver=cgroupfs \
-  --bip "$SW_BRIDGE" --default-address-pool "$SW_POOL" --shutdown-timeout 5 --log-level warn >> "$SW_ENGINE/dockerd.log" 2>&1 &
-dockerd=$!
-trap 'kill -TERM $dockerd 2>/dev/null || :' TERM
-trap 'kill -HUP $dockerd 2>/dev/null || :' HUP
-while kill -0 $dockerd 2>/dev/null; do wait $dockerd || :; done
-kill -TERM $registry 2>/dev/null || :
-"""
-
-_REGISTRY_YML = """version: 0.1
-log: {{level: warn, accesslog: {{disabled: true}}}}
-storage: {{filesystem: {{rootdirectory: {root}}}, delete: {{enabled: true}}, maintenance: {{uploadpurging: {{enabled: false}}}}}}
-http: {{addr: "0.0.0.0:{port}"}}
-"""
 
 
 class Running(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,6 +83,7 @@ class PrivateEngine:
         self.dies_with_us = dies_with_us
         self.journal = Journal(instance.state / "journal.jsonl")
         self._children: list[Child] = []
+        self._network = UserNetwork(instance.engine / "network.sock", TAP_ADDRESS)
 
     @property
     def socket(self) -> Path:
@@ -170,9 +131,7 @@ class PrivateEngine:
         if os.geteuid() != 0:
             raise UnsupportedError("private engine", "needs root for its namespaces", "run it as root")
         self._check_paths()
-        folder = self.instance.engine
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with _alone(folder / "lock"):
+        with self._alone():
             if found := self.status():
                 return found
             self.take_away()
@@ -180,8 +139,9 @@ class PrivateEngine:
 
     def stop(self) -> None:
         """Stop it gently (containers are stopped, images and registry stay on disk) and take away all that was running."""
-        with _alone(self.instance.engine / "lock"):
-            self.take_away(grace_s=10)
+        if any(entry.act == ACT for entry in self.journal.standing()):
+            with self._alone():
+                self.take_away(grace_s=10)
 
     def leave(self) -> None:
         """Let it run on when this process ends."""
@@ -221,34 +181,11 @@ class PrivateEngine:
     def forward(self, host_port: int, guest_port: int) -> int:
         """Make `127.0.0.1:host_port` of the host reach `guest_port` inside; 0 picks a free port. Returns the host's port."""
         _ = self.running
-        return self._forward(host_port, guest_port)
-
-    def _forward(self, host_port: int, guest_port: int) -> int:
-        for _ in range(20):
-            port = host_port or free_port()
-            arguments = {
-                "proto": "tcp",
-                "host_addr": HOST,
-                "host_port": port,
-                "guest_addr": TAP_ADDRESS,
-                "guest_port": guest_port,
-            }
-            try:
-                self._network("add_hostfwd", arguments)
-            except RemoteError:
-                if host_port:
-                    raise
-                continue
-            return port
-        raise RemoteError("port forward", "found no free port", "is the host out of ports?")
+        return self._network.forward(host_port, guest_port)
 
     def unforward(self, host_port: int) -> bool:
         """End the forward of the host's port; False when there is none."""
-        for entry in self._network("list_hostfwd", {}).get("entries", []):
-            if entry.get("host_port") == host_port:
-                self._network("remove_hostfwd", {"id": entry["id"]})
-                return True
-        return False
+        return self._network.unforward(host_port)
 
     def inside(self, argv: list[str]) -> list[str]:
         """The command line that runs `argv` in the namespaces of the engine (network, mounts, processes)."""
@@ -279,6 +216,13 @@ class PrivateEngine:
         self.stop()
 
     # -- inside ---------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody else starts or stops it meanwhile."""
+        self.instance.engine.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with locked(self.instance.engine / "lock"):
+            yield
 
     def _check_paths(self) -> None:
         state = self.instance.state
@@ -330,7 +274,7 @@ class PrivateEngine:
         registry = folder / "registry"
         registry.mkdir(exist_ok=True, mode=0o700)
         write_whole(folder / "resolv.conf", f"nameserver {NAME_SERVER}\n".encode())
-        write_whole(folder / "registry.yml", _REGISTRY_YML.format(root=json.dumps(str(registry)), port=port).encode())
+        write_whole(folder / "registry.yml", REGISTRY_YML.format(root=json.dumps(str(registry)), port=port).encode())
         write_whole(
             self.configuration, b"{}\n"
         )  # an enrolled plugin is of the agent that enrolled it, and that one is not running now
@@ -353,7 +297,7 @@ class PrivateEngine:
             "--mount-proc",
             "sh",
             "-c",
-            _INIT,
+            INIT,
             f"shipwall-{name}",
         ]
         launcher = Child(
@@ -395,7 +339,7 @@ class PrivateEngine:
             id=name, launcher=launcher.record, init=init, network=network.record, registry=registry, bridge=bridge, cgroup=cgroup
         )
         port = int(registry.rpartition(":")[2])
-        self._forward(port, port)
+        self._network.forward(port, port)
         with self.engine(5) as engine:
             launcher.log = folder / "dockerd.log"
             launcher.wait_ready(lambda: engine.ping(1), timeout_s)
@@ -427,61 +371,6 @@ class PrivateEngine:
                 done.append(f"removed socket {left}")
         return done
 
-    def _network(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Ask slirp4netns. Source: slirp4netns(1), API SOCKET."""
-        path = self.instance.engine / "network.sock"
-        parts = b""
-        try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-                client.settimeout(5)
-                client.connect(str(path))
-                client.sendall(json.dumps({"execute": command, "arguments": arguments}).encode())
-                client.shutdown(socket.SHUT_WR)
-                while len(parts) < 1 << 20 and (part := client.recv(65536)):
-                    parts += part
-            answer = json.loads(parts)
-        except (OSError, ValueError) as error:
-            raise RemoteError("private engine's network", str(error), "is it running? shipwall engine status") from error
-        if "error" in answer:
-            said = answer["error"].get("desc", "refused") if isinstance(answer["error"], dict) else "refused"
-            raise RemoteError("private engine's network", f"{command}: {said}", "is the port in use?")
-        result = answer.get("return", answer)  # a list comes bare, although the manual shows it inside `return`
-        return result if isinstance(result, dict) else {}
-
-
-def free_port() -> int:
-    """A TCP port of the loopback address that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
-
-
-def parse_routes(text: str) -> list[ipaddress.IPv4Network]:
-    """The networks of /proc/net/route, the default route left out; lines that are none are skipped."""
-    found = []
-    for line in text.splitlines()[1:]:
-        fields = line.split()
-        try:
-            address, mask = (int.from_bytes(bytes.fromhex(fields[index])[::-1], "big") for index in (1, 7))
-            network = ipaddress.IPv4Network((address, mask.bit_count()), strict=False)
-        except (ValueError, IndexError):
-            continue
-        if network.prefixlen:
-            found.append(network)
-    return found
-
-
-def choose_networks(routes: str) -> tuple[str, str]:
-    """Address and width of the bridge, and the pool of further networks: random parts of 10/8 that meet no route of the host."""
-    taken = [*parse_routes(routes), TAP_NETWORK]
-    for _ in range(1000):
-        block = ipaddress.IPv4Network((10 << 24 | secrets.randbelow(256) << 16, 16))
-        if not any(block.overlaps(network) for network in taken):
-            low, high = block.subnets(prefixlen_diff=1)
-            bridge = next(low.subnets(new_prefix=24))
-            return f"{bridge[1]}/24", f"base={high},size=24"
-    raise UnsupportedError("private engine", "finds no free network in 10.0.0.0/8", "free one of the host's routes")
-
 
 def _is_told(fd: int) -> bool:
     try:
@@ -499,15 +388,3 @@ def _answers(port: int) -> bool:
             return b" 200 " in client.recv(64)
     except OSError:
         return False
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600) if path.parent.is_dir() else -1
-    try:
-        if fd >= 0:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        if fd >= 0:
-            os.close(fd)

@@ -120,6 +120,15 @@ def wait_until(check: Callable[[], bool], timeout_s: float, poll_s: float = POLL
     return True
 
 
+class EndedError(RemoteError):
+    """A child ended before it was ready: `code` as the kernel gave it, `words` the last line it said."""
+
+    def __init__(self, thing: str, reason: str, next_step: str, *, code: int, words: str) -> None:
+        self.code = code
+        self.words = words
+        super().__init__(thing, reason, next_step)
+
+
 class Child:
     """A started program. `log` gets its output. A context manager stops it.
 
@@ -144,6 +153,7 @@ class Child:
         try:
             log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("ab") as output:
+                self._begins = {log: output.tell()}  # what stands before is of others
                 self._process = subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,
@@ -166,11 +176,13 @@ class Child:
         return self._process.poll()
 
     def wait_ready(self, check: Callable[[], bool], timeout_s: float = 10.0) -> None:
-        """Return once `check` is true. Raises RemoteError with the last words of its log when it ends before, or is too slow."""
+        """Return once `check` is true. Raises EndedError when it ends before, RemoteError when it is too slow, with its last words."""
         if not wait_until(lambda: self.ended() is not None or check(), timeout_s):
             raise RemoteError(self.name, f"was not ready in {timeout_s:.0f} s: {self.last_words()}", f"look at {self.log}")
         if (code := self.ended()) is not None:
-            raise RemoteError(self.name, f"ended at once ({code}): {self.last_words()}", f"look at {self.log}")
+            words = self.last_words()
+            last = words.rpartition(" / ")[2]
+            raise EndedError(self.name, f"ended at once ({code}): {words}", f"look at {self.log}", code=code, words=last)
 
     def wait(self, timeout_s: float) -> int:
         """Its exit code, once it has ended by itself. Raises RemoteError when it is too slow; it is then still running."""
@@ -180,9 +192,9 @@ class Child:
             raise RemoteError(self.name, f"did not end in {timeout_s:.0f} s", f"look at {self.log}") from error
 
     def last_words(self) -> str:
-        """The end of its log."""
+        """The end of what it wrote to its log."""
         with contextlib.suppress(OSError):
-            lines = self.log.read_bytes()[-4096:].decode(errors="replace").strip().splitlines()
+            lines = self.log.read_bytes()[self._begins.get(self.log, 0) :][-4096:].decode(errors="replace").strip().splitlines()
             return " / ".join(lines[-3:])[-600:] or "it said nothing"
         return "it said nothing"
 

@@ -98,6 +98,10 @@ class Core:
             effects.append(Send(EventsSeen(node=self.node, events=(event,))))
         return effects
 
+    def handle_alert(self, alert: Alert, now_ns: int) -> list[Effect]:
+        """Effects of an alert that no event of the sensor raised."""
+        return self._raised(alert, now_ns)
+
     def handle_container(self, facts: ContainerFacts, now_ns: int) -> list[Effect]:
         """Effects of news about a container: told to the server, attached to alerts that were raised before."""
         known = self.containers.get(facts.id)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
+from shipwall.lang.rfc3339 import parse_rfc3339
 from shipwall.model.container import ContainerFacts
 from shipwall.model.digest import Digest
 
@@ -35,7 +35,7 @@ def facts_of(
         state=_STATES.get(str(state.get("Status", "")), str(state.get("Status", ""))),
         cgroup_id=cgroup_id,
         pid=pid,
-        created_ns=_time_ns(str(record.get("Created", ""))),
+        created_ns=parse_rfc3339(str(record.get("Created", ""))),
         privileged=bool(host.get("Privileged")),
         user=str(config.get("User", "")),
         ports=tuple(_ports((record.get("NetworkSettings") or {}).get("Ports") or host.get("PortBindings") or {})),
@@ -51,11 +51,3 @@ def _ports(bindings: dict[str, Any]) -> list[str]:
         for port, found in sorted(bindings.items())
         for binding in found or []
     ]
-
-
-def _time_ns(text: str) -> int:
-    """Nanoseconds of the engine's RFC 3339 time; 0 when it says none."""
-    try:
-        return int(datetime.fromisoformat(text[:19] + "+00:00").timestamp()) * 1_000_000_000
-    except ValueError:
-        return 0

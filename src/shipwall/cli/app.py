@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import importlib
 import sys
+import traceback
+from typing import Any
 
 import typer
 
 from shipwall import __version__
+from shipwall.cli.output import neutral
 from shipwall.model.errors import ShipwallError
+
+# Of the parser below typer, which names it nowhere else: an unknown option, a missing argument, a value of the wrong kind.
+_UsageError: Any = typer.BadParameter.__mro__[1]
 
 # THE list of nouns: module of shipwall.cli → name of the command group, or None for commands of their own.
 NOUNS: dict[str, str | None] = {
@@ -24,6 +30,7 @@ NOUNS: dict[str, str | None] = {
     "cleanup": None,
     "evidence": "evidence",
     "alert": "alert",
+    "sink": "sink",
     "container": "container",
     "console": "console",
 }
@@ -55,19 +62,39 @@ def build_app() -> typer.Typer:
 
 
 def main() -> None:
-    """Run the command line; ends the process with the documented exit code."""
-    try:
-        build_app()()
-    except ShipwallError as error:
-        from shipwall.cli.output import neutral
+    """Run the command line; ends the process with the documented exit code (docs/exit-codes.md)."""
+    sys.exit(_run())
 
-        sys.stderr.write(f"shipwall: {neutral(error.line())}\n")
-        if excerpt := getattr(error, "excerpt", ""):  # a text of the user's, with a caret below the place
+
+def _run() -> int:
+    try:
+        code = build_app()(prog_name="shipwall", standalone_mode=False)
+    except ShipwallError as error:
+        _say(error.line())
+        if (excerpt := getattr(error, "excerpt", "")).strip("^ \n"):  # a text of the user's, with a caret below the place
             sys.stderr.write("".join(f"  {neutral(line)}\n" for line in excerpt.split("\n")))
-        sys.exit(error.exit_code)
+        return error.exit_code
+    except _UsageError as error:
+        path, message = error.ctx.command_path if error.ctx else "shipwall", error.format_message()
+        if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help that was asked for by saying nothing
+            sys.stderr.write(message + "\n" if message else "")
+        else:
+            _say(
+                f"{path.removeprefix('shipwall').strip() or 'command line'}: {' '.join(message.split()).rstrip('.')}; see {path} --help"
+            )
+        return int(error.exit_code)
+    except typer.Abort:
+        _say("nothing was done: no answer")
+        return 1
     except KeyboardInterrupt:
-        sys.stderr.write("shipwall: interrupted\n")
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(141)
+        _say("interrupted")
+        return 130
+    except Exception:  # noqa: BLE001 - a defect must not look like a refusal (1), and its place is needed to mend it
+        traceback.print_exc()
+        _say("a defect of Shipwall, see above; what was begun is in the journal: shipwall cleanup")
+        return 70
+    return code if isinstance(code, int) else 0
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"shipwall: {neutral(line)}\n")

@@ -48,7 +48,7 @@ def compare(
 
       printf '%s\\n' '1.0 1.0.post1' '1!0 2' | shipwall db compare pypi --stdin
 
-      shipwall db compare pypi -- -dev 1.0   (a version that begins with a hyphen)
+      shipwall db compare pypi -- -dev 1.0
     """
     import sys
 

@@ -44,7 +44,7 @@ def stop(state: StateOption = None, output: OutputOption = Output.TABLE) -> None
 
       shipwall engine stop
 
-      shipwall cleanup      (takes images and registry content away as well)
+      shipwall cleanup     # takes images and registry content away as well
     """
     from shipwall.adapters.instance import find_instance
     from shipwall.adapters.private_engine import PrivateEngine

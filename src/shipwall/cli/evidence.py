@@ -146,6 +146,7 @@ def extract(
     key: KeyOption = None,
     expect: ExpectOption = "",
     state: StateOption = None,
+    output: OutputOption = Output.TABLE,
 ) -> None:
     """Verify a bundle, then unpack it: everything as it was, secrets and malware included.
 
@@ -173,7 +174,10 @@ def extract(
             count += one.offset == 0
     except OSError as error:
         raise StorageError(str(to), error.strerror or str(error), "free space or name another folder") from error
-    stderr.print(f"{count} items unpacked into {to}", markup=False)
+    if output is Output.JSON:
+        print_json({"folder": str(to), "items": count})
+    else:
+        stderr.print(f"{count} items unpacked into {to}", markup=False)
 
 
 def _find(bundle: str, state: Path | None) -> Path:

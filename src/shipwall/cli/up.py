@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from shipwall.cli.output import Output, OutputOption, console, print_json, stderr
+from shipwall.cli.output import Output, OutputOption, console, neutral, print_json, stderr
 
 StateOption = Annotated[Path | None, typer.Option("--state", help="folder of this installation")]
 
@@ -35,6 +35,7 @@ def up(
     database: Annotated[str, typer.Option(help="postgresql+psycopg://... instead of the built-in SQLite")] = "",
     rules: Annotated[list[Path] | None, typer.Option(help="rule file beside the shipped ones; repeatable")] = None,
     response: Annotated[Path | None, typer.Option(help="response policy: which rule leads to which plan")] = None,
+    output: OutputOption = Output.TABLE,
 ) -> None:
     """Watch this host: starts agent and server, prints the console's address, runs until Ctrl-C.
 
@@ -65,15 +66,19 @@ def up(
     signal.signal(signal.SIGINT, end)
     try:
         node.start(lambda name: stderr.print(f"starting {name}"))
-        console.print(f"watching {socket or 'no engine'}; console {node.console}")
-        console.print(f"one-time login: {node.login_link()}")
+        facts = {"engine": str(socket or ""), "console": node.console, "login": node.login_link()}
+        if output is Output.JSON:
+            print_json(facts)
+        else:
+            console.print(f"watching {socket or 'no engine'}; console {facts['console']}")
+            console.print(f"one-time login: {facts['login']}")
         sys.stdout.flush()
         run_until(node, lambda: going[0], lambda line: stderr.print(f"shipwall up: {line}"))
     finally:
         node.stop()
 
 
-def down(state: StateOption = None) -> None:
+def down(state: StateOption = None, output: OutputOption = Output.TABLE) -> None:
     """End what `shipwall up` runs for this installation.
 
     Example: shipwall down
@@ -82,25 +87,44 @@ def down(state: StateOption = None) -> None:
     from shipwall.journeys.serve import stop_serving
 
     was_up = stop_serving(find_instance(state))
-    console.print("ended" if was_up else "was not up")
+    said = "ended" if was_up else "was not up"
+    if output is Output.JSON:
+        print_json({"state": said})
+    else:
+        console.print(said)
 
 
 def uninstall(
     state: StateOption = None,
     yes: Annotated[bool, typer.Option("--yes", help="do not ask before keys and evidence are removed")] = False,
+    destroy_frozen: Annotated[
+        bool, typer.Option("--destroy-frozen", help="remove containers that are frozen instead of thawing them")
+    ] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Take Shipwall away without trace: processes, plugin, cgroups, private engine, and the state folder with keys and evidence.
 
-    Example: shipwall uninstall --yes
+    An engine's configuration is put back as it was. Containers frozen on it are THAWED and go on with whatever was in them, for nobody is
+    left who could; each is named aloud and in the system's log. Take evidence you need out first (`shipwall evidence extract`).
+
+    Examples:
+
+      shipwall uninstall
+
+      shipwall uninstall --yes --destroy-frozen
     """
     from shipwall.adapters.instance import find_instance
+    from shipwall.journeys.release import list_frozen
     from shipwall.journeys.uninstall import uninstall as take_away
 
     instance = find_instance(state)
+    for plan in [] if yes else list_frozen(instance):
+        stderr.print(
+            f"frozen container {neutral(plan.container_name)} will be {'destroyed' if destroy_frozen else 'THAWED'}", markup=False
+        )
     if not yes and not typer.confirm(f"Remove {instance.state} with its keys, database and evidence?"):
         raise typer.Exit(1)
-    done = take_away(instance)
+    done = take_away(instance, destroy_frozen=destroy_frozen)
     if output is Output.JSON:
         print_json({"done": done})
         return
@@ -149,9 +173,18 @@ def _find_engine(state: Path, named: Path | None) -> tuple[Path | None, str]:
     from shipwall.adapters.private_engine import PrivateEngine
 
     if named is not None:
-        return (None, "") if str(named) == "none" else (named, "")
+        return (None, "") if str(named) == "none" else (_checked(named), "")
     private = PrivateEngine(Instance(state))
     if (running := private.status()) is not None:
         return private.socket, running.cgroup
     usual = Path("/run/docker.sock")
     return (usual, "") if usual.is_socket() else (None, "")
+
+
+def _checked(named: Path) -> Path:
+    """The socket somebody named, if anybody listens there: an engine that refuses calls (for want of its agent, say) does."""
+    from shipwall.adapters.engine import Engine
+
+    with Engine(named) as engine:
+        engine.knock()
+    return named

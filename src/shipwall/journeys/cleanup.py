@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import msgspec
@@ -39,11 +40,13 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 def clean_up(instance: Instance, *, keep_data: bool = False) -> Report:
     """Take away what the journal of `instance` says is standing. One failure does not keep the rest from being taken away.
 
+    Promotions that a crash interrupted are finished or undone first, while a registry of our own still runs: they are no traces, and stand.
     `keep_data`: images, containers and registry content of a private engine stay on disk.
     """
     journal = Journal(instance.state / "journal.jsonl")
     done: list[Done] = []
     left: list[Left] = []
+    _recover_promotions(instance, done, left)
     for entry in journal.standing():
         if keep_data and entry.act in KEPT:
             continue
@@ -59,6 +62,18 @@ def clean_up(instance: Instance, *, keep_data: bool = False) -> Report:
         else:
             done.append(Done(key=entry.key, act=entry.act, what=tuple(what)))
     return Report(done=tuple(done), left=tuple(left))
+
+
+def _recover_promotions(instance: Instance, done: list[Done], left: list[Left]) -> None:
+    from shipwall.adapters.registry import Registry
+    from shipwall.journeys.promote import ACT, promotions_journal, recover_promotions
+
+    try:
+        for one in recover_promotions(instance, Registry, time.time_ns()):
+            said = f"{one.outcome} the interrupted promotion of {one.plan.manifest} to {one.plan.target}: {one.why}"
+            done.append(Done(key=one.plan.manifest, act=ACT, what=(said,)))
+    except ShipwallError as error:
+        left += [Left(key=entry.key, act=ACT, why=error.line()) for entry in promotions_journal(instance).unfinished()]
 
 
 def _undo_private_engine(instance: Instance, entry: Entry) -> list[str]:

@@ -7,7 +7,6 @@ Order: what is small and cannot be had again first (alert, plan, processes, sock
 
 from __future__ import annotations
 
-import calendar
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -19,6 +18,7 @@ import msgspec
 from shipwall.adapters.evidence import EvidenceStore
 from shipwall.kernel import capture
 from shipwall.kernel.rootfs import FileFact, MountPoint, RootFolder, readable
+from shipwall.lang.rfc3339 import parse_rfc3339
 from shipwall.model.alert import Alert
 from shipwall.model.digest import Digest, ImageIdentity, digest_of
 from shipwall.model.errors import InputError, KernelError, StorageError, TrustError
@@ -197,7 +197,7 @@ class _Collector:
                     path, kind = str(change.get("Path", "")), _CHANGES.get(change.get("Kind", -1), "unknown")
                     if path.startswith("/"):
                         self._file(root, path, "/", kind)
-                born_ns = parse_time(str(self.scene.container.get("Created", "")))
+                born_ns = parse_rfc3339(str(self.scene.container.get("Created", "")))
                 seen = set()
                 for mount in mounts:
                     if mount.path == "/" or not mount.is_readable or mount.path in seen:
@@ -304,16 +304,6 @@ def hexadecimal(device: str) -> str:
     """`253:0` of mountinfo as `fd:00` of maps."""
     major, _, minor = device.partition(":")
     return f"{int(major):02x}:{int(minor):02x}"
-
-
-def parse_time(text: str) -> int:
-    """Nanoseconds since 1970 of an engine's time (`2026-01-02T03:04:05.678901234Z`); 0 for anything else."""
-    main, _, fraction = text.rstrip("Z").partition(".")
-    try:
-        seconds = calendar.timegm(time.strptime(main, "%Y-%m-%dT%H:%M:%S"))
-        return seconds * 1_000_000_000 + int((fraction + "000000000")[:9])
-    except ValueError:
-        return 0
 
 
 def _choose_root(processes: Iterable[capture.ProcessState]) -> int:

@@ -11,12 +11,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pwd
 import secrets
 import signal
 import socket
 import sys
-import syslog
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from typing import Any
 import httpx
 import msgspec
 
+from shipwall.adapters.alarm import actor_name, alarm
 from shipwall.adapters.engine import Engine
 from shipwall.adapters.files import write_whole
 from shipwall.adapters.instance import Instance
@@ -193,12 +192,9 @@ def break_glass(instance: Instance, target: EngineTarget, reason: str) -> Enrolm
         )
     _need_root()
     now = time.time_ns()
-    line = {"time_ns": now, "act": "break-glass", "engine": str(target.socket), "actor": _actor(), "reason": reason}
+    line = {"time_ns": now, "act": "break-glass", "engine": str(target.socket), "actor": actor_name(), "reason": reason}
     _write_audit(instance, line)
-    text = f"BREAK-GLASS: {line['actor']} takes admission away from {target.socket}: {reason}"
-    syslog.openlog("shipwall", syslog.LOG_PID, syslog.LOG_AUTHPRIV)
-    syslog.syslog(syslog.LOG_ALERT, text)
-    sys.stderr.write(f"shipwall: {text}\n")
+    alarm(f"BREAK-GLASS: {line['actor']} takes admission away from {target.socket}: {reason}")
     loud = Reason(
         code="break-glass", message=f"{line['actor']}: {reason}", next_step="mend the agent, then: shipwall engine enrol"
     )
@@ -222,13 +218,14 @@ def break_glass(instance: Instance, target: EngineTarget, reason: str) -> Enrolm
 
 
 def undo_enrolment(instance: Instance, entry: Entry) -> list[str]:
-    """Clean-up's half of `leave_engine`: the configuration is put back, and the engine told if it runs."""
+    """Clean-up's half of `leave_engine`: the configuration is put back, and the engine told if it runs, until it does without us."""
     done = [_put_back(entry)]
     with contextlib.suppress(RemoteError):
         if pid_file := entry.facts.get("pid_file"):
             _hang_up(Path(str(pid_file)))
         else:
             PrivateEngine(instance).reload()
+        _wait_probe(Path(str(entry.facts.get("socket", ""))), "open")
     return done
 
 
@@ -380,15 +377,6 @@ def _write_audit(instance: Instance, line: dict[str, Any]) -> None:
             os.close(fd)
     except OSError as error:  # glass is broken in bad hours: a full disk must not keep it whole
         sys.stderr.write(f"shipwall: the audit line could not be written: {error}\n")
-
-
-def _actor() -> str:
-    """Who logged in, also behind sudo, as the kernel knows it."""
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        uid = int(Path("/proc/self/loginuid").read_text())
-        if uid != 2**32 - 1:
-            return pwd.getpwuid(uid).pw_name
-    return os.environ.get("SUDO_USER", "") or f"uid {os.getuid()}"
 
 
 def _need_root() -> None:

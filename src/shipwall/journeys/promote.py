@@ -2,7 +2,8 @@
 
 Order of acts, each safe to do twice: 1 decide · 2 sign the promotion · 3 journal · 4 blobs and image, by digest · 5 its statements ·
 6 verdict and promotion beside it · 7 the promotion in `state/promotions` · 8 the tag · 9 confirm. A crash before 7 leaves nothing that
-admits the image, before 8 no tag; the next run finishes what is young and undoes what is not (`recover_promotions`).
+admits the image, before 8 no tag; the next promotion, start of the agent
+or clean-up finishes what is young and undoes what is not (`recover_promotions`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from shipwall.adapters.files import write_whole
+from shipwall.adapters.files import locked, write_whole
 from shipwall.adapters.instance import Instance
 from shipwall.adapters.journal import Entry, Journal
 from shipwall.adapters.keys import PROMOTION_KEY, Keys
@@ -184,9 +185,10 @@ def promote_image(
     # 3 journal, 4 to 8 acts, 9 confirm
     journal = promotions_journal(instance)
     key = digest_of(plan.promotion.encode())
-    journal.begin(key, ACT, **msgspec.to_builtins(plan))
-    path = carry_out(registry, plan, promotions_folder(instance))
-    journal.confirm(key, ACT)
+    with locked(_lock(instance)):  # whoever recovers waits: begun and not confirmed means a crash, not somebody at work
+        journal.begin(key, ACT, **msgspec.to_builtins(plan))
+        path = carry_out(registry, plan, promotions_folder(instance))
+        journal.confirm(key, ACT)
     report(
         ImageStep(
             digest=plan.manifest,
@@ -226,29 +228,28 @@ def recover_promotions(
 ) -> tuple[Recovered, ...]:
     """What became of promotions that a crash interrupted: the young are finished, the others undone.
 
-    `open_registry` gives a client for `host:port`; it is closed here. Raises RemoteError when a registry cannot be asked: then that
-    promotion stays in the journal for the next run.
+    `open_registry` gives a client for `host:port`; it is closed here. Raises RemoteError when a registry could not be asked, after all
+    others were: its promotions stay in the journal for the next run.
     """
-    journal, folder = promotions_journal(instance), promotions_folder(instance)
-    outcomes = []
-    for entry in journal.unfinished():
-        plan = _plan_of(entry)
-        with open_registry(plan.registry) as registry:
-            why = f"it was interrupted more than {MAX_RESUME_NS // (60 * 10**9)} minutes ago"
-            finished = False
-            if 0 <= now_ns - plan.time_ns <= MAX_RESUME_NS or _stands(registry, plan, folder):
-                try:
-                    carry_out(registry, plan, folder)
-                    finished, why = True, "it was interrupted a short time ago"
-                except RemoteError as error:
-                    if error.status != 404:
-                        raise
-                    why = f"its source is gone: {error.line()}"
+    journal = promotions_journal(instance)
+    if not journal.unfinished():
+        return ()
+    outcomes, away = [], None
+    with locked(_lock(instance)):
+        for entry in journal.unfinished():
+            plan = _plan_of(entry)
+            try:
+                with open_registry(plan.registry) as registry:
+                    one = _recover(registry, plan, promotions_folder(instance), now_ns)
+            except RemoteError as error:
+                away = away or error
+                continue
+            finished = one.outcome == "finished"
             if finished:
                 journal.confirm(entry.key, ACT)
             else:
-                _undo(registry, plan, folder)
-                journal.undo(entry.key, ACT, why=why)
+                journal.undo(entry.key, ACT, why=one.why)
+            outcomes.append(one)
             report(
                 ImageStep(
                     digest=plan.manifest,
@@ -256,11 +257,32 @@ def recover_promotions(
                     step="promoted" if finished else "promotion-undone",
                     time_ns=now_ns,
                     allowed=finished,
-                    summary=f"after an interruption: {why}",
+                    summary=f"after an interruption: {one.why}",
                 )
             )
-        outcomes.append(Recovered(plan=plan, outcome="finished" if finished else "undone", why=why))
+    if away is not None:
+        raise away
     return tuple(outcomes)
+
+
+def _recover(registry: Registry, plan: Plan, folder: Path, now_ns: int) -> Recovered:
+    """Finish `plan` when it is young or stands already, undo it otherwise. Raises RemoteError when the registry does not do its part."""
+    why = f"it was interrupted more than {MAX_RESUME_NS // (60 * 10**9)} minutes ago"
+    if 0 <= now_ns - plan.time_ns <= MAX_RESUME_NS or _stands(registry, plan, folder):
+        try:
+            carry_out(registry, plan, folder)
+        except RemoteError as error:
+            if error.status != 404:
+                raise
+            why = f"its source is gone: {error.line()}"
+        else:
+            return Recovered(plan=plan, outcome="finished", why="it was interrupted a short time ago")
+    _undo(registry, plan, folder)
+    return Recovered(plan=plan, outcome="undone", why=why)
+
+
+def _lock(instance: Instance) -> Path:
+    return instance.state / "promotions.lock"
 
 
 def load_promotion(instance: Instance, manifest: Digest) -> Promotion | None:

@@ -14,31 +14,25 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar
-from urllib.parse import quote
 
 import msgspec
 
-from shipwall.adapters.engine import API_VERSION, Engine
+from shipwall.adapters.engine import Engine
 from shipwall.adapters.evidence import EvidenceStore
-from shipwall.adapters.files import write_whole
 from shipwall.adapters.journal import Entry, Journal
-from shipwall.journeys.collect import Scene, Sealed, Sign, collect, describe_bundle
-from shipwall.kernel.capture import listening_ports
-from shipwall.kernel.freezer import Freezer, Group
+from shipwall.journeys.collect import Sealed, Sign
+from shipwall.journeys.plan_journal import count_failures, last_of, read_plans, receipts_of, stands_frozen
+from shipwall.journeys.response_steps import Json, Steps, Work
+from shipwall.kernel.freezer import Freezer
 from shipwall.model.alert import Alert
 from shipwall.model.container import ContainerFacts
 from shipwall.model.digest import ImageIdentity
-from shipwall.model.errors import InputError, KernelError, RemoteError, ShipwallError, StorageError, TrustError, UnsupportedError
+from shipwall.model.errors import InputError, RemoteError, ShipwallError, StorageError
 from shipwall.model.event import AnyEvent
-from shipwall.model.package import Skipped
 from shipwall.model.wire import Command, CommandResult, EvidenceStored, Message, ResponseStep
-from shipwall.response.plan import Past, Plan, frozen_name, plan_command
-from shipwall.response.replace import PLAN, REPLACES, derive_replacement
+from shipwall.response.plan import Past, Plan, plan_command
 
 MAX_TRIES = 5
-
-Json = dict[str, Any]
 
 
 class StepResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,29 +53,6 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     frozen_ns: int = 0
     replacement: str = ""
     evidence: Sealed | None = None
-
-
-class _Context(msgspec.Struct, frozen=True, kw_only=True):
-    """What must survive a crash and is too big for the journal: events before the alert, the container as it was before the cut."""
-
-    events: tuple[AnyEvent, ...]
-    record: Json
-    image: Json
-    skipped: tuple[Skipped, ...] = ()
-
-
-class _Work:
-    """One plan being carried out."""
-
-    def __init__(self, plan: Plan, alert: Alert | None, events: tuple[AnyEvent, ...], skipped: tuple[Skipped, ...] = ()) -> None:
-        self.plan = plan
-        self.alert = alert
-        self.events = events
-        self.skipped = skipped
-        self.context: _Context | None = None
-        self.frozen_ns = 0
-        self.replacement = ""
-        self.evidence: Sealed | None = None
 
 
 class Responder:
@@ -116,24 +87,31 @@ class Responder:
         self.store = store
         self.node = node
         self.freezer = freezer or Freezer()
-        self._sign = sign
         self._report = report
-        self._folder = folder
-        self._act_headers = act_headers
-        self._is_reachable = is_reachable
-        self._identify = identify
         self._now_ns = now_ns
-        self._ready_s = ready_s
+        self._steps = Steps(
+            engine=engine,
+            freezer=self.freezer,
+            store=store,
+            sign=sign,
+            folder=folder,
+            act_headers=act_headers,
+            is_reachable=is_reachable,
+            identify=identify,
+            receipts=lambda plan: receipts_of(journal, plan),
+            now_ns=now_ns,
+            ready_s=ready_s,
+        )
         self._turn = threading.Lock()  # one plan's slow steps at a time
         self._guard = threading.Lock()  # the sets below
         self._active: set[str] = set()
         self._frozen: dict[str, str] = {}  # container → plan
         self._known: dict[str, Plan] = {}  # by id, oldest first
-        self._unwritten: dict[str, _Work] = {}  # plans the journal had no room for
+        self._unwritten: dict[str, Work] = {}  # plans the journal had no room for
         self._early: dict[str, int] = {}  # plan → nanoseconds its freeze took, until `carry_out` takes it over
-        for plan, last in self._plans():
+        for plan, last in read_plans(self.journal):
             self._known[plan.id] = plan
-            if _stands_frozen(plan, last):
+            if stands_frozen(plan, last):
                 self._frozen[plan.container] = plan.id
 
     # -- what is asked --------------------------------------------------------------------------------------------------
@@ -168,7 +146,7 @@ class Responder:
         started = time.monotonic_ns()
         taken = 0
         with suppress(ShipwallError):
-            self._begin_plan(_Work(plan, alert, ()))
+            self._begin_plan(Work(plan, alert, ()))
             self.freezer.freeze(self.freezer.find(plan.container))
             taken = time.monotonic_ns() - started
         with self._guard:
@@ -187,7 +165,7 @@ class Responder:
             step = StepResult(step="plan", status="skipped", detail="begun before, or its container is frozen by another plan")
             return Outcome(plan=plan, done=False, steps=(step,))
         try:
-            work = _Work(plan, alert, tuple(events))
+            work = Work(plan, alert, tuple(events))
             work.frozen_ns = early_ns or 0
             return self._run(work, is_new=early_ns is None)
         finally:
@@ -203,7 +181,7 @@ class Responder:
             self._unwritten.clear()
         for work in unwritten.values():
             self._begin_plan(work)
-        for plan, last in self._plans():
+        for plan, last in read_plans(self.journal):
             with self._guard:
                 if plan.id in self._active or plan.id not in self._known:
                     continue
@@ -261,7 +239,7 @@ class Responder:
 
     # -- a plan ---------------------------------------------------------------------------------------------------------
 
-    def _resume_one(self, work: _Work, last: dict[str, Entry]) -> Outcome | None:
+    def _resume_one(self, work: Work, last: dict[str, Entry]) -> Outcome | None:
         plan = work.plan
         for act, finish in (("thaw", self._thaw), ("destroy", self._destroy)):
             if act in last and last[act].status == "begun":
@@ -270,7 +248,7 @@ class Responder:
                 return None
         if last["plan"].status == "begun":
             return self._run(work, is_new=False)
-        if _stands_frozen(plan, last):
+        if stands_frozen(plan, last):
             self._keep_frozen(plan)
         return None
 
@@ -285,10 +263,10 @@ class Responder:
                 self._frozen[plan.container] = plan.id
             return True
 
-    def _run(self, work: _Work, *, is_new: bool) -> Outcome:
+    def _run(self, work: Work, *, is_new: bool) -> Outcome:
         plan = work.plan
         results: list[StepResult] = []
-        last = {} if is_new else self._last(plan.id)
+        last = {} if is_new else last_of(self.journal, plan.id)
         is_loose = is_down = False  # it runs on although it should not; it has ended by itself
         for number, step in enumerate(plan.steps):
             if is_loose and step in {"capture", "replace"}:
@@ -297,11 +275,11 @@ class Responder:
             result = self._step(work, step, last, is_first=number == 0, is_new=is_new)
             results.append(result)
             if step == "freeze" and result.status == "failed":
-                is_down = self._is_down(plan.container)
+                is_down = self._steps.is_down(plan.container)
                 is_loose = not is_down
         failed = [result.step for result in results if result.status == "failed" and not (is_down and result.step == "freeze")]
         done = not failed and not is_loose
-        if done or all(self._tries(plan.id, step) >= MAX_TRIES for step in failed):
+        if done or all(count_failures(self.journal, plan.id, step) >= MAX_TRIES for step in failed):
             with suppress(StorageError):
                 self.journal.confirm(plan.id, "plan", done=done)
         if is_down:
@@ -316,9 +294,9 @@ class Responder:
             evidence=work.evidence,
         )
 
-    def _step(self, work: _Work, step: str, last: dict[str, Entry], *, is_first: bool, is_new: bool) -> StepResult:
+    def _step(self, work: Work, step: str, last: dict[str, Entry], *, is_first: bool, is_new: bool) -> StepResult:
         """Do one step, journalled around. The freeze is looked after even when it was confirmed: somebody may have thawed it."""
-        plan, act = work.plan, self._acts[step]
+        plan = work.plan
         before = last.get(step)
         if before is not None and before.status == "confirmed" and step != "freeze":
             return StepResult(step=step, status="skipped", detail="done before")
@@ -330,14 +308,18 @@ class Responder:
                     unwritten = self._begin_plan(work)
                 with self._guard:
                     self._frozen[plan.container] = plan.id
-                detail, facts = act(self, work)
+                detail, facts = self._steps.do(step, work)
             else:
                 with self._turn:
                     if is_first and is_new:
                         self._begin_plan(work)
                     self.journal.begin(plan.id, step)
                     self._tell(plan, step, "begun")
-                    detail, facts = act(self, work)
+                    detail, facts = self._steps.do(step, work)
+                    if (
+                        step == "capture" and work.evidence is not None
+                    ):  # before the journal says done: told twice, never not at all
+                        self._tell_sealed(plan, work.evidence)
             if step == "freeze":
                 for planned in plan.steps[1:] if before is None else ():
                     self._tell(plan, planned, "planned")
@@ -358,7 +340,7 @@ class Responder:
         self._tell(plan, step, "confirmed", detail)
         return StepResult(step=step, status="confirmed", duration_ns=duration, detail=detail)
 
-    def _begin_plan(self, work: _Work) -> str:
+    def _begin_plan(self, work: Work) -> str:
         """Journal the plan; returns what is to be said when the disk did not take it."""
         alert = None if work.alert is None else msgspec.to_builtins(work.alert)
         try:
@@ -369,98 +351,77 @@ class Responder:
             return f"not journalled: {error.line()}"
         return ""
 
-    # -- freeze ---------------------------------------------------------------------------------------------------------
-
-    def _freeze(self, work: _Work) -> tuple[str, Json]:
-        started = time.monotonic_ns()
-        group = self.freezer.find(work.plan.container)
-        self.freezer.freeze(group)
-        work.frozen_ns = work.frozen_ns or time.monotonic_ns() - started
-        with suppress(StorageError):  # kept in memory too; without it a crash costs the events, not the freeze
-            self._remember(work)
-        self._hand_over(group, work.plan.container)
-        detail = f"{len(self.freezer.pids(group))} processes, {work.frozen_ns / 1e6:.1f} ms to frozen"
-        return detail, {"frozen_ns": work.frozen_ns, "cgroup": str(group.path)}
-
-    def _hand_over(self, group: Group, container: str) -> None:
-        """Bring the engine to know that the frozen container is paused, so that it refuses `exec` by itself."""
-        if self._status(container) != "paused":
-            self.freezer.hold(group)
-            try:
-                self._act("POST", f"/containers/{container}/pause")
-            except RemoteError:
-                self.freezer.freeze(group)  # better frozen behind the engine's back than not at all
-                self.freezer.release(group)
-                raise
-        elif not self.freezer.is_held(group):
-            return
-        self.freezer.release(group)
-        self.freezer.freeze(group)
-
     def _keep_frozen(self, plan: Plan) -> None:
         """Freeze again a container that should be; let go of one that is no more."""
         try:
-            status = self._find_status(plan.container)
+            status = self._steps.find_status(plan.container)
         except RemoteError:
             return
         if not status:
             self._forget(plan, "the container is gone")
         elif status in {"running", "paused"}:
             with suppress(ShipwallError):
-                group = self.freezer.find(plan.container)
-                self.freezer.freeze(group)
-                self._hand_over(group, plan.container)
+                self._steps.freeze_again(plan)
 
-    # -- cut ------------------------------------------------------------------------------------------------------------
+    def _capture_again(self, container: str) -> str:
+        """Seal a bundle of a container that is frozen already; one that exists is left as it is."""
+        plan = self._plan_of(container)
+        last = last_of(self.journal, plan.id)
+        result = self._step(self._recall(plan, last), "capture", last, is_first=False, is_new=False)
+        if result.status == "failed":
+            raise StorageError(f"evidence of {plan.container_name}", result.detail, "mend that, then ask again")
+        return f"evidence {plan.id}: {result.detail}"
 
-    def _cut(self, work: _Work) -> tuple[str, Json]:
-        container = work.plan.container
-        self._remember(work)
-        record = self.engine.inspect_container(container)
-        mode = str(record["HostConfig"].get("NetworkMode", ""))
-        if mode == "host" or mode.startswith("container:"):
-            raise UnsupportedError(
-                f"cut of {work.plan.container_name}", f"it shares the network of {mode}", "cut that one off by hand"
-            )
-        names = [name for name in record["NetworkSettings"].get("Networks") or {} if name != "none"]
-        for name in names:
-            self._act("POST", f"/networks/{quote(name, safe='')}/disconnect", {"Container": container, "Force": True})
-        before = self._context(work).record["NetworkSettings"].get("Networks") or {}
-        return f"disconnected from {', '.join(before) or 'no network'}", {"networks": sorted(before)}
+    # -- afterwards -----------------------------------------------------------------------------------------------------
 
-    # -- capture --------------------------------------------------------------------------------------------------------
+    def _thaw(self, plan: Plan, audit: Json) -> str:
+        last = last_of(self.journal, plan.id)
+        cut = last.get("cut")
+        is_replaced = "replace" in last and last["replace"].status == "confirmed"
+        is_cut = cut is not None and cut.status == "confirmed" and not is_replaced
+        done, joined = self._steps.let_go(plan, tuple(cut.facts.get("networks", ())) if cut is not None and is_cut else ())
+        detail = f"{done} by {audit.get('actor')}: {audit.get('reason')}" + (f"; joined {', '.join(joined)}" if joined else "")
+        self._forget(plan, detail)
+        self.journal.confirm(plan.id, "thaw")
+        self._tell(plan, "thaw", "confirmed", detail)
+        return detail
 
-    def _capture(self, work: _Work) -> tuple[str, Json]:
-        plan = work.plan
-        sealed = None
-        if self.store.path(plan.id).exists():  # a crash came between the seal and the journal
-            with suppress(TrustError, StorageError):
-                sealed = describe_bundle(self.store.path(plan.id))
-        if sealed is None:
-            self.store.sweep(plan.id)
-            context = self._context(work)
-            pids: list[int] = []
-            with suppress(KernelError):
-                pids = self.freezer.pids(self.freezer.find(plan.container))
-            skipped = list(work.skipped + context.skipped)
-            changes: list[Json] = []
-            try:
-                changes = self.engine.changes(plan.container)
-            except RemoteError as error:
-                skipped.append(Skipped(what="list of changed files", reason=error.line()))
-            scene = Scene(
-                plan=plan,
-                alert=work.alert,
-                events=work.events or context.events,
-                container=context.record,
-                image=context.image,
-                identity=self._identify(context.image),
-                changes=tuple(changes),
-                receipts=tuple(entry for entry in self.journal.read() if entry.key == plan.id and entry.act != "plan"),
-                skipped=tuple(skipped),
-            )
-            sealed = collect(scene, pids, self.store, self._sign, self._now_ns)
-        work.evidence = sealed
+    def _destroy(self, plan: Plan, audit: Json) -> str:
+        self._steps.remove(plan)
+        detail = f"destroyed by {audit.get('actor')}: {audit.get('reason')}"
+        self._forget(plan, detail)
+        self.journal.confirm(plan.id, "destroy")
+        self._tell(plan, "destroy", "confirmed", detail)
+        return detail
+
+    def _forget(self, plan: Plan, why: str) -> None:
+        """The container is frozen no more."""
+        self.journal.undo(plan.id, "freeze", why=why)
+        last = last_of(self.journal, plan.id)
+        if "plan" in last and last["plan"].status == "begun":
+            self.journal.confirm(plan.id, "plan", done=False, why=why)
+        with self._guard:
+            if self._frozen.get(plan.container) == plan.id:
+                del self._frozen[plan.container]
+        self._steps.forget(plan.id)
+        self._tell(plan, "freeze", "undone", why)
+
+    def _plan_of(self, container: str) -> Plan:
+        with self._guard:
+            plan = self._known.get(self._frozen.get(container, ""))
+        if plan is not None:
+            return plan
+        raise InputError(
+            f"container {container[:12]}", "is not frozen by a plan of this node", "list them: shipwall container list"
+        )
+
+    def _recall(self, plan: Plan, last: dict[str, Entry]) -> Work:
+        """A plan as it was before the crash."""
+        told = last["plan"].facts.get("alert")
+        alert = None if told is None else msgspec.convert(told, Alert)
+        return Work(plan, alert, ())
+
+    def _tell_sealed(self, plan: Plan, sealed: Sealed) -> None:
         self._report(
             EvidenceStored(
                 node=plan.node,
@@ -475,231 +436,6 @@ class Responder:
                 time_ns=self._now_ns(),
             )
         )
-        detail = f"{sealed.records} records, {sealed.size_bytes} bytes, {sealed.skipped} skipped"
-        return detail, {"head": sealed.head, "path": sealed.path}
-
-    def _capture_again(self, container: str) -> str:
-        """Seal a bundle of a container that is frozen already; one that exists is left as it is."""
-        plan = self._plan_of(container)
-        last = self._last(plan.id)
-        result = self._step(self._recall(plan, last), "capture", last, is_first=False, is_new=False)
-        if result.status == "failed":
-            raise StorageError(f"evidence of {plan.container_name}", result.detail, "mend that, then ask again")
-        return f"evidence {plan.id}: {result.detail}"
-
-    # -- replace --------------------------------------------------------------------------------------------------------
-
-    def _replace(self, work: _Work) -> tuple[str, Json]:
-        plan = work.plan
-        context = self._context(work)
-        body, networks = derive_replacement(context.record, plan.image, plan.id)
-        aside = frozen_name(plan)
-        if self._name(plan.container) != aside:
-            self._act("POST", f"/containers/{plan.container}/rename?name={aside}")
-        found = self.engine.containers(filters={"label": [f"{REPLACES}={plan.container}", f"{PLAN}={plan.id}"]})
-        if found:
-            fresh = str(found[0]["Id"])
-        else:
-            fresh = str(self._act("POST", f"/containers/create?name={plan.container_name}", body)["Id"])
-        try:
-            state = self.engine.inspect_container(fresh)
-            for name, endpoint in networks.items():
-                if name not in (state["NetworkSettings"].get("Networks") or {}):
-                    self._act(
-                        "POST", f"/networks/{quote(name, safe='')}/connect", {"Container": fresh, "EndpointConfig": endpoint}
-                    )
-            if not state["State"].get("Running"):
-                self._act("POST", f"/containers/{fresh}/start")
-            self._wait_ready(fresh, body)
-        except ShipwallError:  # leave the name to the one that has data in it, and the next try a clean start
-            with suppress(RemoteError):
-                self._act("DELETE", f"/containers/{fresh}?force=1&v=1")
-                self._act("POST", f"/containers/{plan.container}/rename?name={plan.container_name}")
-            raise
-        work.replacement = fresh
-        return f"{plan.container_name} is {fresh[:12]} from {plan.image}", {"replacement": fresh, "aside": aside}
-
-    def _wait_ready(self, container: str, body: Json) -> None:
-        """Wait until the replacement is healthy, by its own check if it has one, else until somebody listens on each published port."""
-        bindings = body["HostConfig"].get("PortBindings") or {}
-        inside = {int(port.partition("/")[0]) for port in bindings if port.endswith("/tcp")}
-        outside = [
-            (one["HostIp"], int(one["HostPort"]))
-            for port, ones in bindings.items()
-            if port.endswith("/tcp")
-            for one in ones
-            if one["HostPort"].isdecimal()
-        ]
-        deadline = time.monotonic() + self._ready_s
-        missing = "is not ready"
-        while time.monotonic() < deadline:
-            state = self.engine.inspect_container(container)["State"]
-            if not state.get("Running"):
-                words = self.engine.logs(container, 4096).decode("utf-8", "backslashreplace").strip().splitlines()[-1:]
-                why = f"ended at once with code {state.get('ExitCode')} {' '.join(words)[:200]}".strip()
-                raise RemoteError(f"replacement {container[:12]}", why, "look at the image, then resume")
-            health = (state.get("Health") or {}).get("Status", "")
-            if health == "unhealthy":
-                raise RemoteError(f"replacement {container[:12]}", "its own health check says unhealthy", "look at its log")
-            missing = "its health check has not passed yet" if health not in {"", "healthy", "none"} else ""
-            if not missing and inside:
-                pids: list[int] = []
-                with suppress(KernelError):
-                    pids = self.freezer.pids(self.freezer.find(container))
-                silent = inside - (listening_ports(pids[0]) if pids else set())
-                missing = f"nobody listens on {', '.join(map(str, sorted(silent)))}" if silent else ""
-            if not missing and self._is_reachable is not None:
-                closed = [str(port) for address, port in outside if not self._is_reachable(address, port)]
-                missing = f"published port {', '.join(closed)} does not answer" if closed else ""
-            if not missing:
-                return
-            time.sleep(0.02)
-        raise RemoteError(
-            f"replacement {container[:12]}", f"{missing} after {self._ready_s:.0f} s", "look at its log, then resume"
-        )
-
-    # -- afterwards -----------------------------------------------------------------------------------------------------
-
-    def _thaw(self, plan: Plan, audit: Json) -> str:
-        last = self._last(plan.id)
-        joined: list[str] = []
-        done = "the container has ended"
-        status = self._find_status(plan.container)
-        if status in {"running", "paused"}:
-            group = self.freezer.find(plan.container)
-            if status == "paused":
-                self.freezer.freeze(group)  # the engine unpauses only what is frozen
-                self._act("POST", f"/containers/{plan.container}/unpause")
-            self.freezer.thaw(group)
-            done = "thawed"
-            cut = last.get("cut")
-            is_replaced = "replace" in last and last["replace"].status == "confirmed"
-            if cut is not None and cut.status == "confirmed" and not is_replaced:
-                record = self.engine.inspect_container(plan.container)
-                now = record["NetworkSettings"].get("Networks") or {}
-                for name in cut.facts.get("networks", ()):
-                    if name not in now:
-                        self._act("POST", f"/networks/{quote(name, safe='')}/connect", {"Container": plan.container})
-                        joined.append(name)
-        detail = f"{done} by {audit.get('actor')}: {audit.get('reason')}" + (f"; joined {', '.join(joined)}" if joined else "")
-        self._forget(plan, detail)
-        self.journal.confirm(plan.id, "thaw")
-        self._tell(plan, "thaw", "confirmed", detail)
-        return detail
-
-    def _destroy(self, plan: Plan, audit: Json) -> str:
-        if self._find_status(plan.container):
-            with suppress(KernelError):
-                self.freezer.release(self.freezer.find(plan.container))
-            self._act("DELETE", f"/containers/{plan.container}?force=1&v=1")
-        detail = f"destroyed by {audit.get('actor')}: {audit.get('reason')}"
-        self._forget(plan, detail)
-        self.journal.confirm(plan.id, "destroy")
-        self._tell(plan, "destroy", "confirmed", detail)
-        return detail
-
-    def _forget(self, plan: Plan, why: str) -> None:
-        """The container is frozen no more."""
-        self.journal.undo(plan.id, "freeze", why=why)
-        last = self._last(plan.id)
-        if "plan" in last and last["plan"].status == "begun":
-            self.journal.confirm(plan.id, "plan", done=False, why=why)
-        with self._guard:
-            if self._frozen.get(plan.container) == plan.id:
-                del self._frozen[plan.container]
-        self._context_path(plan.id).unlink(missing_ok=True)
-        self._tell(plan, "freeze", "undone", why)
-
-    # -- the journal and the context ------------------------------------------------------------------------------------
-
-    def _plans(self) -> list[tuple[Plan, dict[str, Entry]]]:
-        """Every plan in the journal with the newest entry of each of its acts, oldest first. Entries of others are left alone."""
-        by_key: dict[str, dict[str, Entry]] = {}
-        for (key, act), entry in self.journal.last().items():
-            by_key.setdefault(key, {})[act] = entry
-        found = []
-        for last in by_key.values():
-            if "plan" in last and "plan" in last["plan"].facts:
-                with suppress(msgspec.ValidationError):
-                    found.append((msgspec.convert(last["plan"].facts["plan"], Plan), last))
-        return found
-
-    def _last(self, plan: str) -> dict[str, Entry]:
-        return {act: entry for (key, act), entry in self.journal.last().items() if key == plan}
-
-    def _tries(self, plan: str, step: str) -> int:
-        return sum(entry.key == plan and entry.act == step and entry.status == "failed" for entry in self.journal.read())
-
-    def _plan_of(self, container: str) -> Plan:
-        with self._guard:
-            plan = self._known.get(self._frozen.get(container, ""))
-        if plan is not None:
-            return plan
-        raise InputError(
-            f"container {container[:12]}", "is not frozen by a plan of this node", "list them: shipwall container list"
-        )
-
-    def _recall(self, plan: Plan, last: dict[str, Entry]) -> _Work:
-        """A plan as it was before the crash."""
-        told = last["plan"].facts.get("alert")
-        alert = None if told is None else msgspec.convert(told, Alert)
-        return _Work(plan, alert, ())
-
-    def _context_path(self, plan: str) -> Path:
-        return self._folder / f"plan-{plan}.msgpack"
-
-    def _remember(self, work: _Work) -> None:
-        """Keep the context on disk, once, before anything changes what the engine says about the container."""
-        if work.context is not None and self._context_path(work.plan.id).exists():
-            return
-        context = self._context(work)
-        write_whole(self._context_path(work.plan.id), msgspec.msgpack.encode(context), 0o600)
-
-    def _context(self, work: _Work) -> _Context:
-        """The context: of this process, of the one before the crash, or made now."""
-        if work.context is None:
-            with suppress(FileNotFoundError, msgspec.MsgspecError):
-                work.context = msgspec.msgpack.decode(self._context_path(work.plan.id).read_bytes(), type=_Context)
-        if work.context is None:
-            record = self.engine.inspect_container(work.plan.container)
-            skipped: tuple[Skipped, ...] = ()
-            image: Json = {}
-            try:
-                image = self.engine.inspect_image(str(record["Image"]))
-            except RemoteError as error:
-                skipped += (Skipped(what="image record", reason=error.line()),)
-            if not work.events and work.alert is not None:
-                skipped += (Skipped(what="events before the alert", reason="none were handed over, or a crash took them"),)
-            work.context = _Context(events=work.events, record=record, image=image, skipped=skipped)
-        return work.context
-
-    # -- the engine -----------------------------------------------------------------------------------------------------
-
-    def _act(self, method: str, path: str, body: Json | None = None) -> Any:
-        """An act of our own on the engine, with what admits it."""
-        return self.engine.request(method, path, body, headers=self._act_headers(method, f"/{API_VERSION}{path}"))
-
-    def _status(self, container: str) -> str:
-        return str(self.engine.inspect_container(container)["State"]["Status"])
-
-    def _name(self, container: str) -> str:
-        return str(self.engine.inspect_container(container)["Name"]).removeprefix("/")
-
-    def _find_status(self, container: str) -> str:
-        """Its status, empty when the engine does not know it."""
-        try:
-            return self._status(container)
-        except RemoteError as error:
-            if error.status == 404:
-                return ""
-            raise
-
-    def _is_down(self, container: str) -> bool:
-        """Whether the engine says that no process of it is left. Not when the engine does not answer."""
-        try:
-            return self._find_status(container) not in {"running", "paused", "restarting"}
-        except RemoteError:
-            return False
 
     def _tell(self, plan: Plan, step: str, status: str, detail: str = "") -> None:
         self._report(
@@ -714,21 +450,3 @@ class Responder:
                 detail=detail,
             )
         )
-
-    # THE table of steps.
-    _acts: ClassVar[dict[str, Callable[[Responder, _Work], tuple[str, Json]]]] = {
-        "freeze": _freeze,
-        "cut": _cut,
-        "capture": _capture,
-        "replace": _replace,
-    }
-
-
-def _stands_frozen(plan: Plan, last: dict[str, Entry]) -> bool:
-    """Whether the plan's container is meant to be frozen now: begun counts, a failed freeze of a finished plan does not."""
-    if "freeze" not in plan.steps:
-        return False
-    freeze = last.get("freeze")
-    if freeze is None:
-        return last["plan"].status == "begun"
-    return freeze.status == "confirmed" or (freeze.status in {"begun", "failed"} and last["plan"].status == "begun")

@@ -9,7 +9,8 @@ import msgspec
 
 from shipwall.access.hardening import RunOptions, check_options, parse_declared, render_create
 from shipwall.access.world import ImageFacts, parse_image
-from shipwall.adapters.engine import Engine, Headers
+from shipwall.adapters.engine import Engine
+from shipwall.adapters.engine_transport import Headers
 from shipwall.model.digest import Digest, parse_digest
 from shipwall.model.errors import InputError, RemoteError
 from shipwall.model.image import parse_image_ref

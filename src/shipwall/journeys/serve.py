@@ -13,9 +13,9 @@ from pathlib import Path
 from shipwall.adapters.instance import Instance
 from shipwall.adapters.journal import Journal
 from shipwall.adapters.link import Link
-from shipwall.adapters.supervise import Child, ProcessRecord, Supervisor, is_alive, stop_process, wait_until
+from shipwall.adapters.supervise import Child, EndedError, ProcessRecord, Supervisor, is_alive, stop_process, wait_until
 from shipwall.adapters.unprivileged import SERVER_ID, unprivileged_argv
-from shipwall.model.errors import InputError, RemoteError, UnsupportedError
+from shipwall.model.errors import InputError, RemoteError, ShipwallError, UnsupportedError, error_of_exit
 from shipwall.model.wire import Answer, Query
 
 ACT = "serve"
@@ -54,7 +54,7 @@ class Node:
         if (running := serving_process(self.instance)) is not None and running.pid != os.getpid():
             raise InputError(f"instance {self.instance.state}", f"is already up (process {running.pid})", "stop it first")
         self._prepare()
-        self._journal.begin(str(os.getpid()), ACT, supervisor=_own_record())
+        self._journal.begin(str(os.getpid()), ACT, supervisor=_own_record(), engine=str(self.serving.engine or ""))
         try:
             report("server")
             self._supervisor.add("server", self._start_server)
@@ -121,8 +121,7 @@ class Node:
             log=self.instance.state / "server.log",
             env=environment,
         )
-        child.wait_ready(self._server_answers, 30)
-        return child
+        return _ready(child, self._server_answers)
 
     def _server_answers(self) -> bool:
         try:
@@ -144,8 +143,20 @@ class Node:
         ready = self.instance.agent / "ready"
         ready.unlink(missing_ok=True)
         child = Child("agent", argv, log=self.instance.state / "agent.log")
-        child.wait_ready(ready.exists, 30)
-        return child
+        return _ready(child, ready.exists)
+
+
+def _ready(child: Child, check: Callable[[], bool]) -> Child:
+    """`child`, when it is ready. Raises what it ended with, in its own words: a wrong policy is the user's, not the agent's."""
+    try:
+        child.wait_ready(check, 30)
+    except EndedError as error:
+        prefix = f"shipwall {child.name}: "
+        kind = error_of_exit(error.code)
+        if kind is ShipwallError or not error.words.startswith(prefix):
+            raise
+        raise kind(child.name, error.words.removeprefix(prefix)) from error
+    return child
 
 
 def serving_process(instance: Instance) -> ProcessRecord | None:

@@ -8,10 +8,13 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from shipwall.model.errors import InputError, KernelError, UnsupportedError
+from shipwall.runtime.decode import container_of_cgroup
 
 _FILEID_KERNFS = 0xFE
 _O_PATH = 0o10000000
@@ -100,12 +103,67 @@ def read_pids(path: Path) -> list[int]:
         return []
 
 
+def list_below(top: Path, depth: int) -> Iterator[Path]:
+    """Groups below `top`, breadth first, at most `depth` levels; what is gone meanwhile is left out."""
+    level = [top]
+    for _ in range(depth):
+        below: list[Path] = []
+        for folder in level:
+            with suppress(OSError), os.scandir(folder) as entries:
+                below += [folder / entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        yield from below
+        level = below
+        if not level:
+            return
+
+
+def find_container(mount: Path, container: str) -> Path | None:
+    """The group of the container with this id below `mount`, wherever its engine put it; None when it has none."""
+    names = {container, f"docker-{container}.scope"}
+    return next((path for path in list_below(mount, 4) if path.name in names), None)
+
+
 def list_descendants(path: Path) -> list[Path]:
     """The folder `path` and all cgroups below it, parents first."""
     found = []
     for folder, names, _ in os.walk(path):
         found.append(Path(folder))
         names.sort()
+    return found
+
+
+class Found(NamedTuple):
+    """A cgroup of interest: a container's (`container` its id, `is_own`: below one of the parents), or one of the parents."""
+
+    folder: Path
+    container: str
+    is_own: bool
+
+
+def list_cgroups(mount: Path, parents: Collection[str]) -> list[Found]:
+    """The containers' cgroups under `mount` and those of `parents` (`/docker`) that exist, a parent before what lies below.
+
+    What a container makes below its own cgroup is left out.
+    """
+    found = []
+    own = {mount / path.strip("/") for path in parents}
+    for name, names, _ in os.walk(mount):
+        folder = Path(name)
+        names.sort()
+        if container := container_of_cgroup(folder.name):
+            names.clear()
+            found.append(Found(folder, container, folder.parent in own))
+        elif folder in own:
+            found.append(Found(folder, "", is_own=True))
+    return found
+
+
+def list_containers(folder: Path) -> dict[str, int]:
+    """Container id → cgroup id of the containers at and below `folder`."""
+    found = {}
+    for cgroup in list_cgroups(folder, ()):
+        with suppress(KernelError):  # gone meanwhile
+            found[cgroup.container] = read_id(cgroup.folder)
     return found
 
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 import os
 import select
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from shipwall.kernel.cgroups import find_container, list_below
 from shipwall.model.errors import KernelError, UnsupportedError
 
 HOLD = "shipwall-hold"
@@ -59,11 +59,9 @@ class Freezer:
 
     def find(self, container: str) -> Group:
         """The group of the container with this id, wherever its engine put it. Raises KernelError when there is none."""
-        names = {container, f"docker-{container}.scope"}
         for mount, version in self.hierarchies:
-            for path in _folders(mount, 4):
-                if path.name in names:
-                    return Group(path, version)
+            if (path := find_container(mount, container)) is not None:
+                return Group(path, version)
         raise KernelError(f"container {container[:12]}", "has no cgroup", "is it still running?")
 
     def freeze(self, group: Group) -> int:
@@ -126,7 +124,7 @@ class Freezer:
         return sorted(found)
 
     def _below(self, group: Group) -> list[Group]:
-        return [Group(path, group.version) for path in _folders(group.path, MAX_DEPTH)]
+        return [Group(path, group.version) for path in list_below(group.path, MAX_DEPTH)]
 
     def _confirm_v1(self, group: Group, started: int) -> None:
         """v1 tells nobody when it is done: ask, pausing so that the tasks get the CPU they need to stop."""
@@ -212,17 +210,3 @@ def _pids(folder: Path) -> list[int]:
         return [pid for pid in map(int, (folder / "cgroup.procs").read_bytes().split()) if pid]
     except OSError:
         return []
-
-
-def _folders(top: Path, depth: int) -> Iterator[Path]:
-    """Groups below `top`, breadth first, at most `depth` levels."""
-    level = [top]
-    for _ in range(depth):
-        below: list[Path] = []
-        for folder in level:
-            with suppress(OSError), os.scandir(folder) as entries:
-                below += [folder / entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-        yield from below
-        level = below
-        if not level:
-            return

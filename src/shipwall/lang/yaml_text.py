@@ -183,9 +183,17 @@ def parse_yaml(text: str | bytes, name: str) -> Node:
         mark = error.problem_mark or error.context_mark
         reason = "; ".join(part for part in (error.problem, error.context) if part) or "is not YAML"
         if mark is None:
-            raise SourceError(name, reason) from error
+            raise SourceError(name, reason, "mend its YAML") from error
         line, column = mark.line + 1, mark.column + 1
-        raise SourceError(name, reason, line_number=line, column=column, excerpt=render_excerpt(text, line, column)) from error
+        begun = error.context_mark or mark
+        step = (
+            "mend it there"
+            if begun.line == mark.line
+            else f"what is not ended there begins at {begun.line + 1}:{begun.column + 1}"
+        )
+        raise SourceError(
+            name, reason, step, line_number=line, column=column, excerpt=render_excerpt(text, line, column)
+        ) from error
     except (yaml.YAMLError, ValueError) as error:
         raise SourceError(name, f"is not YAML: {str(error).splitlines()[0] if str(error) else 'unreadable'}") from error
 

@@ -10,6 +10,7 @@ ShipwallError
 
 Exit 0: done, and allowed where a verdict was asked for. Exit 1: done, and the verdict is a refusal.
 Exit 2: the command line itself is wrong. Exit 70: a defect of Shipwall. Exit 130: interrupted.
+For people: docs/exit-codes.md; a test compares.
 """
 
 from __future__ import annotations
@@ -30,6 +31,11 @@ class ShipwallError(Exception):
         """`thing: reason; next step`, without line breaks."""
         text = f"{self.thing}: {self.reason}" + (f"; {self.next_step}" if self.next_step else "")
         return " ".join(text.split())
+
+
+def error_of_exit(code: int) -> type[ShipwallError]:
+    """The kind of error a process of ours ended with; ShipwallError itself for a code that is of none."""
+    return next((kind for kind in ShipwallError.__subclasses__() if kind.exit_code == code), ShipwallError)
 
 
 class InputError(ShipwallError):

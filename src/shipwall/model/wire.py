@@ -67,7 +67,8 @@ class EventsSeen(Message, frozen=True, kw_only=True, tag="events"):
 class Health(Message, frozen=True, kw_only=True, tag="health"):
     """Sensor health. Counters since start. `functions`: each function's mode (`observe`, `enforce`, `off`, `failed: why`).
 
-    `cost_ns` mean nanoseconds of kernel program time per call, from the kernel's own statistics, 0 when not measured.
+    `cost_ns` mean nanoseconds in the sensor's kernel programs per system call of the whole host, watched or not, by the kernel's own
+    statistics over the last sampled window; `cost_calls` how many calls that were (0: not measured); `cost_share` of all CPUs' time.
     """
 
     node: str
@@ -80,6 +81,8 @@ class Health(Message, frozen=True, kw_only=True, tag="health"):
     rss_bytes: int = 0
     cpu_ns: int = 0
     cost_ns: float = 0.0
+    cost_calls: int = 0
+    cost_share: float = 0.0
     ring_bytes: int = 0
     functions: dict[str, str] = {}
 
@@ -177,6 +180,15 @@ class Query(Message, frozen=True, kw_only=True, tag="query"):
     limit: int = 1000
 
 
+class Follow(Message, frozen=True, kw_only=True, tag="follow"):
+    """From the command line: send every alert as it arrives, beginning after position `after` (-1: with the next one).
+
+    An Answer with that position comes first, then alerts as AlertRaised whose `number` is theirs. The connection is for nothing else.
+    """
+
+    after: int = -1
+
+
 class Answer(Message, frozen=True, kw_only=True, tag="answer"):
     """Rows answering a query, oldest first, each as plain builtins; `error` is one line when it could not be answered."""
 
@@ -199,6 +211,7 @@ AnyMessage = (
     | Command
     | CommandResult
     | Query
+    | Follow
     | Answer
 )
 
@@ -206,9 +219,14 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(AnyMessage)
 
 
+def render_message(message: Message) -> bytes:
+    """The bytes of `message`: what `parse_message` reads."""
+    return _encoder.encode(message)
+
+
 def render_frame(message: Message) -> bytes:
     """The bytes of `message` with its length in front. Raises InputError above MAX_FRAME_BYTES."""
-    body = _encoder.encode(message)
+    body = render_message(message)
     if len(body) > MAX_FRAME_BYTES:
         raise InputError(f"message {type(message).__name__}", f"{len(body)} bytes is over the limit of {MAX_FRAME_BYTES}")
     return struct.pack(">I", len(body)) + body

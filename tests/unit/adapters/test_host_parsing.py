@@ -10,7 +10,8 @@ import pytest
 from shipwall.adapters.base_system import Pocket, choose_pockets
 from shipwall.adapters.cgroup_folders import cgroup_folders
 from shipwall.adapters.instance import Instance
-from shipwall.adapters.private_engine import PrivateEngine, choose_networks, parse_routes
+from shipwall.adapters.private_engine import PrivateEngine
+from shipwall.adapters.private_network import choose_networks, parse_routes
 from shipwall.adapters.registry import fallback_tag, parse_registry
 from shipwall.model.errors import InputError, RemoteError, UnsupportedError
 

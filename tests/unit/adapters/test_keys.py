@@ -27,7 +27,7 @@ def test_made_on_first_use_and_the_same_ever_after(tmp_path: Path) -> None:
     assert keys.signer("build").public.key_id == first.public.key_id
     assert stat.S_IMODE((tmp_path / "keys").stat().st_mode) == 0o700
     assert stat.S_IMODE((tmp_path / "keys/build.key").stat().st_mode) == 0o600
-    assert sorted(path.name for path in (tmp_path / "keys").iterdir()) == ["build.key", "build.pub"]
+    assert sorted(path.name for path in (tmp_path / "keys").iterdir()) == [".lock", "build.key", "build.pub"]
     signature = first.sign(b"data")
     assert keys.public()[first.public.key_id].accepts(signature, b"data")
     assert not keys.public()[first.public.key_id].accepts(signature, b"date")

@@ -1,0 +1,48 @@
+"""What the agent's journal says about response plans: which there are, how far each came, which container is meant to be frozen."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import msgspec
+
+from shipwall.adapters.journal import Entry, Journal
+from shipwall.response.plan import Plan
+
+
+def read_plans(journal: Journal) -> list[tuple[Plan, dict[str, Entry]]]:
+    """Every plan in the journal with the newest entry of each of its acts, oldest first. Entries of others are left alone."""
+    by_key: dict[str, dict[str, Entry]] = {}
+    for (key, act), entry in journal.last().items():
+        by_key.setdefault(key, {})[act] = entry
+    found = []
+    for last in by_key.values():
+        if "plan" in last and "plan" in last["plan"].facts:
+            with suppress(msgspec.ValidationError):
+                found.append((msgspec.convert(last["plan"].facts["plan"], Plan), last))
+    return found
+
+
+def last_of(journal: Journal, plan: str) -> dict[str, Entry]:
+    """The newest entry of each act of `plan`."""
+    return {act: entry for (key, act), entry in journal.last().items() if key == plan}
+
+
+def receipts_of(journal: Journal, plan: str) -> tuple[Entry, ...]:
+    """Every entry about the steps of `plan`, oldest first: what its evidence says was done."""
+    return tuple(entry for entry in journal.read() if entry.key == plan and entry.act != "plan")
+
+
+def count_failures(journal: Journal, plan: str, step: str) -> int:
+    """How often `step` of `plan` failed."""
+    return sum(entry.key == plan and entry.act == step and entry.status == "failed" for entry in journal.read())
+
+
+def stands_frozen(plan: Plan, last: dict[str, Entry]) -> bool:
+    """Whether the plan's container is meant to be frozen now: begun counts, a failed freeze of a finished plan does not."""
+    if "freeze" not in plan.steps:
+        return False
+    freeze = last.get("freeze")
+    if freeze is None:
+        return last["plan"].status == "begun"
+    return freeze.status == "confirmed" or (freeze.status in {"begun", "failed"} and last["plan"].status == "begun")
