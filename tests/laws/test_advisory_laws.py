@@ -19,8 +19,8 @@ from shipwall.model.errors import InputError
 from shipwall.model.finding import Exploited, FixState, Severity
 from shipwall.model.package import Distribution, Package, Skipped
 from shipwall.supply.advisories import FORMATS
-from shipwall.supply.advisories.ids import cve_number, is_erratum, render_cve
 from shipwall.supply.advisories.sources import parse_sources
+from shipwall.supply.advisory_ids import cve_number, is_erratum, render_cve
 from shipwall.supply.cvss import score_vector
 from shipwall.supply.match_advisories import Entry, judge, match_advisories, names_in
 from shipwall.supply.match_bulk import BulkIndex

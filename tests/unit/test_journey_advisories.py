@@ -17,10 +17,11 @@ from pathlib import Path
 import pytest
 
 from shipwall.adapters.advisory_db import AdvisoryDb
-from shipwall.journeys.advisories import describe_database, find_old, import_files, update_advisories
+from shipwall.journeys.advisories import describe_database, import_files, update_advisories
 from shipwall.lang.diagnostic import SourceError
 from shipwall.model.errors import InputError
 from shipwall.supply.advisories.sources import KNOWN, Source, Sources, parse_sources
+from shipwall.supply.feeds import find_old
 
 DAY_NS = 86_400 * 10**9
 NOW_NS = 1_700_000_000 * 10**9
