@@ -48,13 +48,6 @@ fuzz: $(VENV)/.ready ## hostile bytes for every parser, SECONDS each (default 20
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r scripts/fuzz/requirements.lock
 	@PYTHONPATH=scripts:. $(BIN)/python -m fuzz $(TARGETS) --seconds $(or $(SECONDS),20)
 
-bench-scan: $(VENV)/.ready ## what the scanner costs, beside its targets (ROWS="words of a row's name"); makes its images first
-	@PYTHONPATH=scripts $(BIN)/python -m bench_scan $(ROWS)
-
-fuzz: $(VENV)/.ready ## hostile bytes for every parser, SECONDS each (default 20)
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r scripts/fuzz/requirements.lock
-	@PYTHONPATH=scripts:. $(BIN)/python -m fuzz $(TARGETS) --seconds $(or $(SECONDS),20)
-
 docs: setup ## renew the screenshots of the console from a real run of the demo
 	@$(BIN)/python scripts/screenshots.py
 
