@@ -1,0 +1,154 @@
+"""The fleet's life: an image is kept when it is listed, all are judged anew when advisories change, and anybody may ask which has what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from shipwall.adapters.advisory_db import AdvisoryDb
+from shipwall.adapters.fleet import Fleet, FleetImage
+from shipwall.adapters.report import no_report
+from shipwall.model.errors import InputError
+from shipwall.model.finding import Finding
+from shipwall.model.package import Inventory, Package, Skipped
+from shipwall.model.wire import ImageStep, Message
+from shipwall.supply.fleet import Change, Query, compare_findings, component_of, judge_components, parse_query
+
+_NOTHING_SAID = b"-"
+_MAX_TOLD = 1000
+
+
+def keep_image(path: Path, inventory: Inventory, name: str, now_ns: int) -> bool:
+    """Keep `inventory` in the fleet at `path`, seen under `name`; whether it brought anything new. A plain folder is not kept."""
+    if inventory.image is None:
+        return False
+    components = list(dict.fromkeys(component_of(package, inventory.distribution) for package in inventory.packages))
+    with Fleet(path, write=True) as fleet:
+        return fleet.put(inventory.image, inventory.distribution, name, inventory.created, components, now_ns)
+
+
+class Rejudged(NamedTuple):
+    """What judging anew did. `components`: how many were judged, `changes` with the number of images each is in.
+
+    `touched`: by image number, the changes (indexes) that are about it. `skipped`: what could not be judged.
+    """
+
+    components: int
+    changes: list[tuple[Change, int]]
+    touched: dict[int, list[int]]
+    skipped: list[Skipped]
+
+
+def rejudge(fleet: Fleet, advisories: AdvisoryDb, now_ns: int, report: Callable[[Message], None] = no_report) -> Rejudged:
+    """Judge again every component about which `advisories` says something else than before; no image is opened.
+
+    A component judged for the first time makes no news. Images that something new hits are told to the console by `report`.
+    """
+    marks: dict[str, dict[str, bytes]] = {}
+    asking: set[int] = fleet.never_judged()
+    first = set(asking)
+    for scope, known in fleet.questions().items():
+        now = advisories.marks(scope, known)
+        changed = {name: now.get(name, _NOTHING_SAID) for name, before in known.items() if now.get(name, _NOTHING_SAID) != before}
+        if changed:
+            marks[scope] = changed
+            asking |= fleet.asking(scope, changed)
+    numbers = sorted(asking)
+    components = fleet.components(numbers)
+    found, skipped = judge_components([components[number] for number in numbers], advisories)
+    after: dict[int, list[Finding]] = {number: [] for number in numbers}
+    for index, finding in found:
+        after[numbers[index]].append(finding)
+    before = fleet.verdicts(numbers)
+    changes = [
+        change
+        for number in numbers
+        if number not in first
+        for change in compare_findings(number, before.get(number, ()), after[number])
+    ]
+    images = fleet.images_with({change.component for change in changes})
+    counted = [(change, len(images[change.component])) for change in changes]
+    fleet.judge(after, marks, counted, str(advisories.path), now_ns)
+    touched: dict[int, list[int]] = {}
+    for index, change in enumerate(changes):
+        for image in images[change.component]:
+            touched.setdefault(image, []).append(index)
+    _tell(fleet, touched, changes, now_ns, report)
+    return Rejudged(len(numbers), counted, touched, skipped)
+
+
+def _tell(
+    fleet: Fleet, touched: dict[int, list[int]], changes: list[Change], now_ns: int, report: Callable[[Message], None]
+) -> None:
+    hit = {
+        image: news
+        for image, own in touched.items()
+        if (news := [changes[index] for index in own if changes[index].kind == "new"])
+    }
+    for image in fleet.images(sorted(hit)[:_MAX_TOLD]):
+        news = hit[image.number]
+        first = ", ".join(f"{one.finding.id} in {one.finding.package.name}" for one in news[:3])
+        more = f" and {len(news) - 3} more" if len(news) > 3 else ""
+        facts = {one.finding.id: f"{one.finding.package.name} {one.finding.package.version}" for one in news[:20]}
+        report(
+            ImageStep(
+                digest=image.identity.manifest, image=image.names[-1] if image.names else "", step="hit", time_ns=now_ns,
+                summary=f"new advisories: {first}{more}", facts=facts,
+            )
+        )  # fmt: skip
+
+
+class Found(NamedTuple):
+    """`images` that have `package`."""
+
+    package: Package
+    images: list[FleetImage]
+
+
+class Answer(NamedTuple):
+    """What a query found, and packages of that name whose version could not be compared."""
+
+    query: Query
+    found: list[Found]
+    skipped: list[Skipped]
+
+
+def find_images(fleet: Fleet, text: str) -> Answer:
+    """Which images have a package, as `log4j-core < 2.17` asks. *Raises* InputError for what is no query."""
+    query = parse_query(text)
+    wanted: dict[int, Package] = {}
+    skipped: list[Skipped] = []
+    for number, component in fleet.called(query.name).items():
+        try:
+            if query.holds(component.package):
+                wanted[number] = component.package
+        except InputError as error:
+            skipped.append(Skipped(what=f"{component.package.name} {component.package.version}", reason=error.line()))
+    having = fleet.images_with(wanted)
+    by_number = {image.number: image for image in fleet.images(_union(having.values()))}
+    found = [
+        Found(package, [by_number[number] for number in having[component] if number in by_number])
+        for component, package in wanted.items()
+        if having[component]
+    ]
+    found.sort(key=lambda one: (one.package.ecosystem, one.package.name, one.package.version, one.package.arch))
+    return Answer(query, found, skipped)
+
+
+def _union(sets: Iterable[Iterable[int]]) -> set[int]:
+    return {number for one in sets for number in one}
+
+
+def explain_image(fleet: Fleet, image: FleetImage, before: AdvisoryDb, after: AdvisoryDb) -> list[Change]:
+    """What `after` says otherwise than `before` about the packages of `image`, and why."""
+    components = fleet.components_of(image.number)
+    numbers = sorted(components)
+    both: list[dict[int, list[Finding]]] = []
+    for advisories in (before, after):
+        found, _ = judge_components([components[number] for number in numbers], advisories)
+        verdicts: dict[int, list[Finding]] = {}
+        for index, finding in found:
+            verdicts.setdefault(numbers[index], []).append(finding)
+        both.append(verdicts)
+    return [change for number in numbers for change in compare_findings(number, both[0].get(number, ()), both[1].get(number, ()))]
