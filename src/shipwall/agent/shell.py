@@ -88,7 +88,7 @@ class Agent:
         self.core = Core(self.node, watch, self.inventories.get)
         self._core_lock = threading.RLock()
         self._jobs: queue.Queue[tuple[Plan, Alert, tuple[AnyEvent, ...]] | Command | None] = queue.Queue()
-        self.outbox = Outbox(self.instance.link_socket, self._received, say)
+        self.outbox = Outbox(self.instance.link_socket, self.instance.agent / "outbox", self._received, say)
         self.sensor = Sensor()
         self.acts = Acts()
         self.responder: Responder | None = None

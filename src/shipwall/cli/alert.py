@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -60,6 +61,51 @@ def list_alerts(
          for r in rows),
         "no alerts",
     )  # fmt: skip
+
+
+@app.command()
+def follow(
+    falco: Annotated[bool, typer.Option("--falco", help="Falco's JSON, one line each: for programs made for it")] = False,
+    since: Annotated[int, typer.Option("--since", help="begin after this position (`position` of an earlier line)")] = -1,
+    silenced: Annotated[bool, typer.Option("--silenced", help="silenced ones too")] = False,
+    state: StateOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Alerts as they arrive, until Ctrl-C.
+
+    Nothing is lost while the reader lives; after a restart, go on with --since and the last `position` seen.
+
+    Examples:
+
+      shipwall alert follow
+
+      shipwall alert follow --falco | jq .output
+
+      shipwall alert follow --output json --since 4711
+    """
+    import msgspec
+
+    from shipwall.adapters.instance import find_instance
+    from shipwall.adapters.link import Link
+    from shipwall.model.wire import AlertRaised, Follow
+    from shipwall.runtime.alert_text import render_falco_line
+
+    with Link(find_instance(state).link_socket, "cli", timeout_s=None) as link:
+        link.send(Follow(after=since))
+        while True:
+            message = link.receive()
+            if not isinstance(message, AlertRaised) or (message.alert.silenced_by and not silenced):
+                continue
+            alert = message.alert
+            if falco:
+                line = render_falco_line(alert).decode().rstrip("\n")
+            elif output is Output.JSON:
+                line = msgspec.json.encode({"position": message.number, "alert": alert}).decode()
+            else:
+                where = alert.container_name or short(alert.container) or "host"
+                line = neutral(f"{local_time(alert.time_ns)}  {alert.priority}  {where}  {alert.rule}: {alert.output}")
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
 
 
 @app.command()

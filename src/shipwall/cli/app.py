@@ -24,6 +24,7 @@ NOUNS: dict[str, str | None] = {
     "cleanup": None,
     "evidence": "evidence",
     "alert": "alert",
+    "sink": "sink",
     "container": "container",
     "console": "console",
 }

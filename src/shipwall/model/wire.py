@@ -177,6 +177,15 @@ class Query(Message, frozen=True, kw_only=True, tag="query"):
     limit: int = 1000
 
 
+class Follow(Message, frozen=True, kw_only=True, tag="follow"):
+    """From the command line: send every alert as it arrives, beginning after position `after` (-1: with the next one).
+
+    An Answer with that position comes first, then alerts as AlertRaised whose `number` is theirs. The connection is for nothing else.
+    """
+
+    after: int = -1
+
+
 class Answer(Message, frozen=True, kw_only=True, tag="answer"):
     """Rows answering a query, oldest first, each as plain builtins; `error` is one line when it could not be answered."""
 
@@ -199,6 +208,7 @@ AnyMessage = (
     | Command
     | CommandResult
     | Query
+    | Follow
     | Answer
 )
 
@@ -206,9 +216,14 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(AnyMessage)
 
 
+def render_message(message: Message) -> bytes:
+    """The bytes of `message`: what `parse_message` reads."""
+    return _encoder.encode(message)
+
+
 def render_frame(message: Message) -> bytes:
     """The bytes of `message` with its length in front. Raises InputError above MAX_FRAME_BYTES."""
-    body = _encoder.encode(message)
+    body = render_message(message)
     if len(body) > MAX_FRAME_BYTES:
         raise InputError(f"message {type(message).__name__}", f"{len(body)} bytes is over the limit of {MAX_FRAME_BYTES}")
     return struct.pack(">I", len(body)) + body

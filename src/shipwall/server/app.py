@@ -5,27 +5,28 @@ Numbered checks of every request, in this order, each failing closed:
 2. A browser does not ask on behalf of another site (Sec-Fetch-Site), except by following a link.
 3. The method is GET, HEAD or POST; a POST says where it comes from (Origin), and that is us.
 4. The body is small.
-5. A session (cookie), for everything but the login page and its style sheet and script.
+5. A session (cookie), for everything but the login page and its style sheet and script; for /metrics its own token.
 6. A POST carries the session's change token in a header that no form and no foreign page can set.
 Every answer forbids framing, foreign assets, inline scripts and referrers; an unexpected error says nothing of itself to the browser.
 """
 
 from __future__ import annotations
 
+import asyncio
 import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from shipwall import __version__
 from shipwall.adapters.instance import Instance
 from shipwall.model.errors import InputError, ShipwallError
-from shipwall.server import api, console
+from shipwall.server import api, console, metrics
 from shipwall.server.doors import Doors, refusal
 from shipwall.server.log import log
 from shipwall.server.service import Service, problem
@@ -71,6 +72,7 @@ def build_app(service: Service, instance: Instance, address: str, origin: str = 
     )  # fmt: skip
     app.include_router(api.make_router(service, instance, doors))
     app.include_router(console.make_router(service, doors))
+    app.include_router(_metrics_router(service, instance))
     api.describe(app, doors)
 
     async def on_problem(request: Request, error: Exception) -> Response:
@@ -92,6 +94,19 @@ def build_app(service: Service, instance: Instance, address: str, origin: str = 
     app.add_exception_handler(ShipwallError, on_problem)
     app.add_exception_handler(HTTPException, on_http)
     return Guard(app, origins)
+
+
+def _metrics_router(service: Service, instance: Instance) -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+
+    async def scrape(request: Request) -> Response:
+        token = await asyncio.to_thread(metrics.read_token, instance.server)
+        if not metrics.is_token(request.headers.get("authorization", ""), token):
+            return Response("the token is missing or wrong: shipwall console metrics\n", 401, {"www-authenticate": "Bearer"})
+        return Response(await metrics.render_metrics(service), media_type=metrics.MEDIA_TYPE)
+
+    router.add_api_route("/metrics", scrape)
+    return router
 
 
 class Guard:

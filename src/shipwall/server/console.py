@@ -74,7 +74,8 @@ def make_router(service: Service, doors: Doors) -> APIRouter:
         alerts = views.alert_views(
             await service.rows("alerts", {"silenced_by": ""}, 6), await service.rows("responses", limit=300)
         )
-        return await page("overview", visitor, "/", nodes=nodes, journeys=journeys, alerts=alerts)
+        sinks = await service.rows("sinks", limit=100)
+        return await page("overview", visitor, "/", nodes=nodes, journeys=journeys, alerts=alerts, sinks=sinks)
 
     @router.get("/containers")
     async def containers(visitor: Seen, gone: str = "") -> Response:

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 
 
 class Subscription:
-    """One listener."""
+    """One listener. `own`: the server's, not a browser's."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, own: bool = False) -> None:
+        self.own = own
         self._kinds: set[str] = set()
         self._woken = asyncio.Event()
         self.closed = False
@@ -46,9 +47,15 @@ class Hub:
 
     def subscribe(self) -> Subscription | None:
         """A new listener; None when there are too many or the server stops."""
-        if self._closed or len(self._subscriptions) >= self._limit:
+        if self._closed or sum(not one.own for one in self._subscriptions) >= self._limit:
             return None
         subscription = Subscription()
+        self._subscriptions.add(subscription)
+        return subscription
+
+    def listen(self) -> Subscription:
+        """A listener of the server's own, which does not count against the limit."""
+        subscription = Subscription(own=True)
         self._subscriptions.add(subscription)
         return subscription
 

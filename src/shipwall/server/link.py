@@ -31,6 +31,7 @@ from shipwall.model.wire import (
     ContainerSeen,
     EventsSeen,
     EvidenceStored,
+    Follow,
     Health,
     Hello,
     ImageStep,
@@ -243,8 +244,33 @@ class LinkServer:
             except ShipwallError as error:  # also an answer that is too long for a frame
                 peer.push(Answer(number=message.number, error=error.line()))
             await peer.sent()
+        elif isinstance(message, Follow) and peer.role == "cli":
+            await self._follow(peer, message.after)
         else:
             raise InputError(f"message {type(message).__name__}", f"is not for a peer of role {peer.role} to send")
+
+    async def _follow(self, peer: Peer, position: int) -> None:
+        """Send alerts as they arrive until the peer goes; one that reads slowly waits for itself only."""
+        news = self._service.hub.listen()
+        leaving = asyncio.ensure_future(peer.receive())  # a follower says nothing more: this ends when it goes
+        try:
+            if position < 0:
+                position = await self._service.ask(self._service.store.last_outgoing)
+            peer.push(Answer(rows=({"position": position},)))
+            while not leaving.done():
+                found = await self._service.ask(self._service.store.outgoing, position, _BATCH)
+                for position, alert in found:
+                    peer.push(AlertRaised(number=position, alert=alert))
+                await peer.sent()
+                if not found:
+                    waking = asyncio.ensure_future(news.wait(60))
+                    await asyncio.wait({waking, leaving}, return_when=asyncio.FIRST_COMPLETED)
+                    waking.cancel()
+            leaving.result()
+            raise InputError("message after Follow", "is not expected")
+        finally:
+            leaving.cancel()
+            self._service.hub.unsubscribe(news)
 
     async def _answer(self, peer: Peer, message: Query | Command | SilenceSet) -> Message:
         match message:

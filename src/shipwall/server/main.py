@@ -26,8 +26,10 @@ from shipwall.adapters.files import write_whole
 from shipwall.adapters.instance import Instance, find_instance
 from shipwall.adapters.store import open_store
 from shipwall.adapters.store.database import parse_database_url
+from shipwall.journeys.sinks import SINKS_FILE
 from shipwall.model.errors import InputError, RemoteError, ShipwallError
 from shipwall.server.app import build_app
+from shipwall.server.forward import Forwarder
 from shipwall.server.link import LinkServer
 from shipwall.server.log import log
 from shipwall.server.service import Service
@@ -108,20 +110,23 @@ async def _serve(instance: Instance, database: str, port: int, origin: str) -> N
             facts = {"url": public, "pid": os.getpid(), "started_ns": time.time_ns(), "version": __version__}
             record = instance.run / "console.json"
             serving = asyncio.create_task(http.serve(sockets=[listener]))
+            forwarding = asyncio.create_task(Forwarder(service, instance.server / SINKS_FILE).run())
             try:
                 write_whole(record, msgspec.json.encode(facts))
                 log("info", "serving", address=address, link=str(instance.link_socket), store=service.store.place)
-                watched = {asyncio.create_task(stop.wait()), asyncio.create_task(link.ended()), serving}
+                watched = {asyncio.create_task(stop.wait()), asyncio.create_task(link.ended()), forwarding, serving}
                 done, rest = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
-                for task in rest - {serving}:
+                for task in rest - {serving, forwarding}:
                     task.cancel()
                 for task in done:
                     task.result()
                 if not stop.is_set():
-                    raise RemoteError("server", "its HTTP part ended by itself", "look at the lines above")
+                    raise RemoteError("server", "a part of it ended by itself", "look at the lines above")
             finally:
                 log("info", "stopping")
                 record.unlink(missing_ok=True)
+                forwarding.cancel()
+                await asyncio.gather(forwarding, return_exceptions=True)
                 service.hub.close()
                 http.should_exit = True
                 await link.stop()

@@ -53,6 +53,7 @@ _TABLES = {
     "silences": t.silences,
     "commands": t.commands,
     "audit": t.audit,
+    "sinks": t.sinks,
 }
 _FIELDS: dict[str, type[msgspec.Struct]] = {
     "alerts": Alert,
@@ -81,6 +82,23 @@ class Limits:
     silences: int = 5_000
     commands: int = 10_000
     audit: int = 100_000
+    outgoing: int = 50_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class SinkState:
+    """How far a sink is. `position`: of the last alert it took or did not want. `error` is empty while it takes them.
+
+    `lost`: alerts that were pruned before it took them. `time_ns`: of the last change.
+    """
+
+    name: str
+    time_ns: int
+    position: int
+    sent: int = 0
+    lost: int = 0
+    failing_since_ns: int = 0
+    error: str = ""
 
 
 def open_store(database: str, limits: Limits | None = None) -> Store:
@@ -316,11 +334,58 @@ class Store:
         with self._write() as connection:
             connection.execute(sa.delete(t.sessions).where(t.sessions.c.hash == token_hash))
 
+    # What goes to sinks
+
+    def begin_sink(self, name: str, now_ns: int) -> SinkState:
+        """Where sink `name` stands. A new one begins with the next alert, not with history."""
+        with self._write() as connection:
+            last = connection.execute(sa.select(sa.func.max(t.outgoing.c.id))).scalar() or 0
+            values = {
+                "name": _text(name),
+                "time_ns": now_ns,
+                "position": last,
+                "sent": 0,
+                "lost": 0,
+                "failing_since_ns": 0,
+                "error": "",
+            }
+            connection.execute(self._insert(t.sinks).values(values).on_conflict_do_nothing(index_elements=["name"]))
+            row = connection.execute(sa.select(t.sinks).where(t.sinks.c.name == _text(name))).mappings().one()
+            return SinkState(**row)
+
+    def save_sink(self, state: SinkState) -> None:
+        """Keep where a sink stands."""
+        values = {**asdict(state), "error": _text(state.error, 10_000)}
+        with self._write() as connection:
+            connection.execute(sa.update(t.sinks).where(t.sinks.c.name == state.name).values(values))
+
+    def forget_sinks(self, kept: Sequence[str]) -> None:
+        """Remove the state of sinks that are not among `kept`."""
+        with self._write() as connection:
+            connection.execute(sa.delete(t.sinks).where(t.sinks.c.name.not_in([_text(name) for name in kept])))
+
+    def outgoing(self, position: int, limit: int) -> list[tuple[int, Alert]]:
+        """The alerts that arrived after `position`, oldest first, with their positions. A hole before the first was pruned unsent."""
+        query = sa.select(t.outgoing.c.id, t.outgoing.c.payload).where(t.outgoing.c.id > position).order_by(t.outgoing.c.id)
+        with self._read() as connection:
+            return [
+                (number, msgspec.json.decode(payload, type=Alert)) for number, payload in connection.execute(query.limit(limit))
+            ]
+
+    def last_outgoing(self) -> int:
+        """The position of the newest alert, 0 before the first."""
+        with self._read() as connection:
+            return int(connection.execute(sa.select(sa.func.max(t.outgoing.c.id))).scalar() or 0)
+
     def prune(self) -> None:
         """Remove the oldest rows above the limits."""
         self._since_pruning = 0
         with self._write() as connection:
+            last = connection.execute(sa.select(sa.func.max(t.outgoing.c.id))).scalar() or 0
+            connection.execute(sa.delete(t.outgoing).where(t.outgoing.c.id <= last - self._limits.outgoing))
             for name, limit in asdict(self._limits).items():
+                if name == "outgoing":  # pruned by position, above
+                    continue
                 table = _TABLES[name]
                 key = next(iter(table.primary_key.columns))
                 newest_to_go = sa.select(table.c.time_ns, key).order_by(table.c.time_ns.desc(), key.desc()).offset(limit).limit(1)
@@ -353,6 +418,7 @@ class Store:
                 named = ("id", "node", "rule", "priority", "container", "container_name", "silenced_by")
                 columns = {name: _text(getattr(alert, name)) for name in named}
                 columns["image_digest"] = _text(alert.image_digest or "")
+                self._queue(connection, alert)
                 self._upsert(connection, t.alerts, {**columns, "time_ns": alert.time_ns, "payload": msgspec.json.encode(alert)})
                 return {"alerts"}
             case EventsSeen():
@@ -390,6 +456,13 @@ class Store:
                 return {"evidence"}
             case _:
                 raise InputError(f"message {type(message).__name__}", "is not for keeping")
+
+    def _queue(self, connection: Connection, alert: Alert) -> None:
+        """Put `alert` at the end of what goes to the sinks; one that was there before (facts attached later) goes only once."""
+        if connection.execute(sa.select(t.alerts.c.id).where(t.alerts.c.id == _text(alert.id))).first() is None:
+            last = connection.execute(sa.select(sa.func.max(t.outgoing.c.id))).scalar() or 0
+            values = {"id": last + 1, "time_ns": alert.time_ns, "payload": msgspec.json.encode(alert)}
+            connection.execute(sa.insert(t.outgoing).values(values))
 
     def _append(self, connection: Connection, table: sa.Table, row: Row, time_ns: int, **columns: str) -> None:
         _check_time(time_ns)

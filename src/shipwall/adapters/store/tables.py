@@ -67,6 +67,25 @@ alerts = Table(
     Column("payload", LargeBinary, nullable=False),
     Index("alerts_time", "time_ns"),
 )
+# Alerts in order of arrival, for the sinks; `id` counts without holes, so that a hole is what was pruned before it was sent.
+outgoing = Table(
+    "outgoing",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("time_ns", BigInteger, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+)
+sinks = Table(
+    "sinks",
+    metadata,
+    Column("name", String(TEXT_LIMIT), primary_key=True),
+    Column("time_ns", BigInteger, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("sent", BigInteger, nullable=False),
+    Column("lost", BigInteger, nullable=False),
+    Column("failing_since_ns", BigInteger, nullable=False),
+    Column("error", Text, nullable=False),
+)
 evidence = Table(
     "evidence",
     metadata,

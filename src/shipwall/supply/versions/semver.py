@@ -1,7 +1,7 @@
 """Semantic Versioning 2.0.0, read as leniently as the registries that use it: semver, npm, cargo, golang, pub.
 
 Lenient: blanks, `v` and `=` before it; any number of components, absent ones are zero; leading zeros; a pre-release without its hyphen
-(`1.2.3beta`, node-semver "loose"). Build metadata says nothing about order, except in Dart's pub.
+or behind a dot (`1.2.3beta`, node-semver "loose"; `1.2.3.beta`). Build metadata says nothing about order, except in Dart's pub.
 Source: semver.org 2.0.0 clause 11; node-semver `classes/semver.js`; Go `golang.org/x/mod/semver`; Dart `pub_semver` `Version.compareTo`.
 """
 
@@ -11,11 +11,11 @@ import re
 from typing import NamedTuple
 
 from shipwall.model.errors import InputError
-from shipwall.supply.versions.keys import MARKS, checked, encode, number, sign
+from shipwall.supply.versions.keys import MARKS, MAX_LENGTH, checked, encode, number, sign
 
-# A plain `1.2.3`, by far the commonest, and everything else.
-_PLAIN = re.compile(r"v?0*([0-9]{0,40})\.0*([0-9]{0,40})\.0*([0-9]{0,40})\Z")
-_SHAPE = re.compile(r"[v=V\s]*([0-9]+(?:\.[0-9]+)*)(?:-|(?=[^.+])|\Z|(?=[.+]))([^+]*)(?:\+(.*))?\Z")
+# A plain `1.2.3` that does not end in a zero, by far the commonest, and everything else.
+_PLAIN = re.compile(r"v?(?=[0-9])0*([0-9]{0,40})\.(?=[0-9])0*([0-9]{0,40})\.(?=[1-9])([0-9]{1,40})\Z")
+_SHAPE = re.compile(r"[v=V\s]*([0-9]+(?:\.[0-9]+)*)[-.]?([^+]*)(?:\+(.*))?\Z")
 _GO_TOOLCHAIN = re.compile(r"(?:go|v)?([0-9]+\.[0-9]+(?:\.[0-9]+)?)(rc|beta)([0-9]+)\Z")
 _NUMERIC = re.compile(r"[0-9]+\Z")
 
@@ -75,10 +75,9 @@ def compare_identifiers(left: tuple[str, ...], right: tuple[str, ...]) -> int:
 def semver_key(text: str) -> bytes:
     """Order-preserving key: numbers, then `_RELEASE` or `_PRE_RELEASE` with its identifiers."""
     plain = _PLAIN.match(text)
-    if plain:
+    if plain and len(text) <= MAX_LENGTH:
         major, minor, patch = plain.groups()
-        if patch:
-            return f"{MARKS[len(major)]}{major}{MARKS[len(minor)]}{minor}{MARKS[len(patch)]}{patch}{_RELEASE}".encode()
+        return f"{MARKS[len(major)]}{major}{MARKS[len(minor)]}{minor}{MARKS[len(patch)]}{patch}{_RELEASE}".encode()
     return encode(release_key(parse_semver(text)))
 
 
