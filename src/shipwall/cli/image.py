@@ -13,6 +13,7 @@ from shipwall.cli.output import Output, OutputOption, console, neutral, print_js
 from shipwall.cli.sources import (
     ArchiveOption,
     CacheOption,
+    DatabaseOption,
     EngineOption,
     HttpOption,
     KeyringOption,
@@ -51,16 +52,18 @@ def scan(
     keyring: KeyringOption = None,
     cache: CacheOption = None,
     offline: OfflineOption = False,
+    database: DatabaseOption = None,
     engine: EngineOption = None,
     platform: PlatformOption = "",
     allow_http: HttpOption = False,
     state: StateOption = None,
 ) -> None:
-    """Which packages of an image have a security fix waiting, and which CVEs it names.
+    """Which known problems the packages of an image have, and which of them have a fix.
 
-    Compares every installed Debian package with the distribution's security archive (found through the host's apt configuration, checked
-    by its signature) and reads the CVE ids in the changelog of the fixed package. Not seen: problems without a fix. Needs neither root nor
-    an engine, a server or configuration.
+    Judges every package by the advisories in the database (`shipwall db update`), if there is one; and every installed Debian package by
+    the distribution's security archive (found through the host's apt configuration, checked by its signature), whose changelogs name the
+    CVE ids. Without a database problems that have no fix are not seen. With --db only that database judges. Needs neither root nor an
+    engine, a server or configuration.
 
     Exit codes: 0 scanned, with or without findings; 1 --fail-on-fix and a fix waits; 3 SOURCE is no readable image; 4 a signature or
     digest does not match; 6 the archive or registry was not reached (findings unknown, packages are listed); 7 no security archive is known
@@ -74,12 +77,14 @@ def scan(
 
       shipwall image scan localhost:5000/dev/shop:1 --fail-on-fix
 
+      shipwall image scan shop.tar --db advisories.sqlite --output json
+
       shipwall image scan rootfs/ --archive file:/srv/archive --suite stable-security --keyring keys.gpg
     """
     from shipwall.adapters.debian_archive import DebianArchive
     from shipwall.adapters.instance import find_instance
     from shipwall.adapters.report import Reporter
-    from shipwall.journeys.scan import scan_image
+    from shipwall.journeys.scan import find_database, scan_image
 
     with (
         progress() as say,
@@ -87,8 +92,9 @@ def scan(
     ):
         report = scan_image(
             source,
-            advisories,
+            None if database else advisories,
             time.time_ns(),
+            database=find_database(database, find_instance(state).advisories),
             engine_socket=engine,
             allow_http=allow_http,
             platform=platform,

@@ -92,6 +92,12 @@ def match_advisories(inventory: Inventory, advisories: Advisories) -> tuple[list
     return join_hits(hits, advisories.exploited(ids), advisories.vectors(ids)), skipped
 
 
+def is_judgeable(inventory: Inventory, advisories: Advisories) -> bool:
+    """Whether the database speaks of any scope that judges one of the packages (or there are none)."""
+    scopes = {scope for package in inventory.packages for scope in scopes_of(package, inventory.distribution)}
+    return not inventory.packages or any(advisories.holds(scope) for scope in scopes)
+
+
 def _by_scope(inventory: Inventory, advisories: Advisories, skipped: list[Skipped]) -> dict[str, list[Package]]:
     """The packages each scope judges. Unjudged ones go to `skipped`."""
     groups: dict[str, list[Package]] = {}

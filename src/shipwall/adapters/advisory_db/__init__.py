@@ -5,7 +5,7 @@ Never: decisions about what an advisory means.
 Start here: `reader.py`, `writer.py`, `form.py`.
 """
 
-from shipwall.adapters.advisory_db.reader import AdvisoryDb, FeedState, open_if_there
+from shipwall.adapters.advisory_db.reader import AdvisoryDb, FeedState
 from shipwall.adapters.advisory_db.writer import DbWriter, rewriting
 
-__all__ = ["AdvisoryDb", "DbWriter", "FeedState", "open_if_there", "rewriting"]
+__all__ = ["AdvisoryDb", "DbWriter", "FeedState", "rewriting"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import sqlite3
@@ -140,7 +139,7 @@ class AdvisoryDb:
         for part in _parts(numbers):
             marks = ",".join("?" * len(part))
             for number, score, percentile in self._rows(
-                f"SELECT cve, score, percentile FROM epss WHERE cve IN ({marks})",  # noqa: S608 - only marks
+                f"SELECT cve, score, percentile FROM epss WHERE cve IN ({marks}) ORDER BY score",  # noqa: S608 - only marks
                 part,
             ):
                 share = None if percentile is None else percentile / SHARE
@@ -193,13 +192,3 @@ def _parts(values: Iterable[Any]) -> Iterator[list[Any]]:
     known = sorted(set(values))
     for start in range(0, len(known), _MAX_ASKED):
         yield known[start : start + _MAX_ASKED]
-
-
-@contextlib.contextmanager
-def open_if_there(path: Path) -> Iterator[AdvisoryDb | None]:
-    """The database in `path`, None when there is no such file."""
-    if not path.is_file():
-        yield None
-        return
-    with AdvisoryDb(path) as database:
-        yield database

@@ -27,7 +27,7 @@ from shipwall.adapters.advisory_db.form import (
 from shipwall.adapters.advisory_db.reader import AdvisoryDb, FeedState
 from shipwall.adapters.files import locked
 from shipwall.model.advisory import Advisory, Affected
-from shipwall.model.errors import ShipwallError, StorageError
+from shipwall.model.errors import InputError, ShipwallError, StorageError
 from shipwall.model.finding import Exploited
 from shipwall.model.package import Skipped
 from shipwall.supply.advisories import Item
@@ -95,8 +95,8 @@ class DbWriter:
         new = not path.exists()
         self._connection = sqlite3.connect(path, isolation_level=None)
         execute = self._connection.execute
-        # The file is thrown away when anything goes wrong, so nothing needs a journal.
-        execute("PRAGMA journal_mode = OFF")
+        # The file is thrown away when anything goes wrong; the journal serves only a feed that fails half-way.
+        execute("PRAGMA journal_mode = MEMORY")
         execute("PRAGMA synchronous = OFF")
         execute("PRAGMA cache_size = -65536")
         execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -109,7 +109,24 @@ class DbWriter:
         self._scopes: dict[str, int] = dict(execute("SELECT name, scope FROM scopes"))
 
     def put_feed(self, state: FeedState, items: Iterable[Item]) -> tuple[FeedState, list[Skipped]]:
-        """Replace the feed `state.name` by `items`; its counts as stored, and the first of what was skipped."""
+        """Replace the feed `state.name` by `items`; its counts as stored, and the first of what was skipped.
+
+        *Raises* what `items` raises, and InputError when they hold nothing: a feed is never replaced by nothing. *On failure* the feed is
+        as it was.
+        """
+        execute = self._connection.execute
+        execute("SAVEPOINT feed")
+        try:
+            stored = self._put_feed(state, items)
+        except BaseException:
+            execute("ROLLBACK TO feed")
+            execute("RELEASE feed")
+            self._scopes = dict(execute("SELECT name, scope FROM scopes"))
+            raise
+        execute("RELEASE feed")
+        return stored
+
+    def _put_feed(self, state: FeedState, items: Iterable[Item]) -> tuple[FeedState, list[Skipped]]:
         self.drop_feed(state.name)
         execute = self._connection.execute
         feed = execute("SELECT coalesce(max(feed), 0) + 1 FROM feeds").fetchone()[0]
@@ -118,6 +135,9 @@ class DbWriter:
         for item in items:
             filler.put(item)
         filler.end()
+        if not filler.counts["advisories"] and not filler.counts["signs"]:
+            why = filler.skipped[0].reason if filler.skipped else "it is empty"
+            raise InputError(f"feed {state.name}", f"holds nothing that can be read as {state.format}: {why}", "look at it")
         state = msgspec.structs.replace(state, **filler.counts)
         values = {**msgspec.structs.asdict(state), "feed": feed, "first_block": first, "last_block": filler.block - 1}
         names = ", ".join(values)
@@ -132,15 +152,13 @@ class DbWriter:
     def drop_feed(self, name: str) -> None:
         """Take the feed `name` out, if it is there."""
         execute = self._connection.execute
-        row = execute("SELECT feed, first_block, last_block, format FROM feeds WHERE name = ?", (name,)).fetchone()
+        row = execute("SELECT feed, first_block, last_block FROM feeds WHERE name = ?", (name,)).fetchone()
         if row is None:
             return
-        feed, first, last, kind = row
-        for table in ("affected", "vectors", "held", "feeds"):
+        feed, first, last = row
+        for table in ("affected", "vectors", "epss", "kev", "held", "feeds"):
             execute(f"DELETE FROM {table} WHERE feed = ?", (feed,))  # noqa: S608 - names of this list
         execute("DELETE FROM blocks WHERE block BETWEEN ? AND ?", (first, last))
-        if kind in {"epss", "kev"}:
-            execute(f"DELETE FROM {kind}")  # noqa: S608 - one of two names
 
     def finish(self) -> None:
         """Make the file whole."""
@@ -207,8 +225,8 @@ class _Filler:
         many, feed = self._connection.executemany, self._feed
         many("INSERT INTO held VALUES (?, ?, ?, ?)", [(scope, feed, *counts) for scope, counts in sorted(self._spoken.items())])
         many("INSERT INTO vectors VALUES (?, ?, ?)", [(cve, feed, vector) for cve, vector in sorted(self._vectors.items())])
-        many("INSERT OR REPLACE INTO epss VALUES (?, ?, ?)", [(cve, *shares) for cve, shares in sorted(self._epss.items())])
-        many("INSERT OR REPLACE INTO kev VALUES (?, ?)", sorted(self._kev.items()))
+        many("INSERT INTO epss VALUES (?, ?, ?, ?)", [(cve, feed, *shares) for cve, shares in sorted(self._epss.items())])
+        many("INSERT INTO kev VALUES (?, ?, ?)", [(cve, feed, due) for cve, due in sorted(self._kev.items())])
 
     def _put_advisory(self, advisory: Advisory) -> None:
         counts, entries, scopes = self.counts, self._entries, self._scopes
