@@ -13,7 +13,16 @@ from shipwall.model.errors import InputError
 from shipwall.model.finding import Finding
 from shipwall.model.package import Inventory, Package, Skipped
 from shipwall.model.wire import ImageStep, Message
-from shipwall.supply.fleet import Change, Query, compare_findings, component_of, judge_components, parse_query
+from shipwall.supply.fleet import (
+    Change,
+    Query,
+    Touched,
+    compare_findings,
+    component_of,
+    group_by_image,
+    judge_components,
+    parse_query,
+)
 
 _NOTHING_SAID = b"-"
 _MAX_TOLD = 1000
@@ -31,12 +40,12 @@ def keep_image(path: Path, inventory: Inventory, name: str, now_ns: int) -> bool
 class Rejudged(NamedTuple):
     """What judging anew did. `components`: how many were judged, `changes` with the number of images each is in.
 
-    `touched`: by image number, the changes (indexes) that are about it. `skipped`: what could not be judged.
+    `touched`: the changes (indexes into `changes`) by image number. `skipped`: what could not be judged.
     """
 
     components: int
     changes: list[tuple[Change, int]]
-    touched: dict[int, list[int]]
+    touched: Touched
     skipped: list[Skipped]
 
 
@@ -70,30 +79,27 @@ def rejudge(fleet: Fleet, advisories: AdvisoryDb, now_ns: int, report: Callable[
     images = fleet.images_with({change.component for change in changes})
     counted = [(change, len(images[change.component])) for change in changes]
     fleet.judge(after, marks, counted, str(advisories.path), now_ns)
-    touched: dict[int, list[int]] = {}
-    for index, change in enumerate(changes):
-        for image in images[change.component]:
-            touched.setdefault(image, []).append(index)
+    touched = group_by_image([images[change.component].to_array() for change in changes])
     _tell(fleet, touched, changes, now_ns, report)
     return Rejudged(len(numbers), counted, touched, skipped)
 
 
-def _tell(
-    fleet: Fleet, touched: dict[int, list[int]], changes: list[Change], now_ns: int, report: Callable[[Message], None]
-) -> None:
-    hit = {
-        image: news
-        for image, own in touched.items()
-        if (news := [changes[index] for index in own if changes[index].kind == "new"])
-    }
-    for image in fleet.images(sorted(hit)[:_MAX_TOLD]):
-        news = hit[image.number]
+def _tell(fleet: Fleet, touched: Touched, changes: list[Change], now_ns: int, report: Callable[[Message], None]) -> None:
+    """Tell the console which images something new hits, at most a thousand of them: `fleet news` has all."""
+    hit: dict[int, list[Change]] = {}
+    for place, image in enumerate(touched.images):
+        if news := [changes[index] for index in touched.of(place) if changes[index].kind == "new"]:
+            hit[int(image)] = news
+            if len(hit) == _MAX_TOLD:
+                break
+    for known in fleet.images(hit):
+        news = hit[known.number]
         first = ", ".join(f"{one.finding.id} in {one.finding.package.name}" for one in news[:3])
         more = f" and {len(news) - 3} more" if len(news) > 3 else ""
         facts = {one.finding.id: f"{one.finding.package.name} {one.finding.package.version}" for one in news[:20]}
         report(
             ImageStep(
-                digest=image.identity.manifest, image=image.names[-1] if image.names else "", step="hit", time_ns=now_ns,
+                digest=known.identity.manifest, image=known.names[-1] if known.names else "", step="hit", time_ns=now_ns,
                 summary=f"new advisories: {first}{more}", facts=facts,
             )
         )  # fmt: skip

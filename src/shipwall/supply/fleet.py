@@ -7,10 +7,11 @@ Pure. Start here: `component_of`, `judge_components`, `parse_query`.
 
 from __future__ import annotations
 
+import array
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -21,6 +22,10 @@ from shipwall.model.package import Distribution, Inventory, Package, Skipped
 from shipwall.supply.ecosystems import ECOSYSTEMS, order_of, scopes_of
 from shipwall.supply.match_advisories import Advisories, match_advisories, names_in
 from shipwall.supply.versions import compare_versions
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 MAX_QUERY_CHARS = 500
 OPERATORS = ("<=", ">=", "!=", "<", ">", "=")
@@ -156,6 +161,32 @@ def compare_findings(component: int, before: Iterable[Finding], after: Iterable[
         for finding in old.values()
     ]
     return changes
+
+
+class Touched(NamedTuple):
+    """Changes by image: those of image `images[i]` are `which[starts[i]:starts[i + 1]]`. Arrays of NumPy; images ascending."""
+
+    images: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    which: NDArray[np.int64]
+
+    def of(self, place: int) -> list[int]:
+        """The indexes of the changes that are about `images[place]`."""
+        return [int(one) for one in self.which[self.starts[place] : self.starts[place + 1]]]
+
+
+def group_by_image(images: Sequence[array.array[int]]) -> Touched:
+    """The changes grouped by image, from the images (numbers) of each change. 1.2 million pairs take about 0.2 s."""
+    import numpy as np
+
+    if not images:
+        return Touched(np.empty(0, np.int64), np.zeros(1, np.int64), np.empty(0, np.int64))
+    every = np.concatenate([np.frombuffer(one, dtype=f"u{one.itemsize}").astype(np.int64) for one in images])
+    which = np.repeat(np.arange(len(images)), [len(one) for one in images])
+    order = np.argsort(every, kind="stable")
+    every, which = every[order], which[order]
+    starts = np.flatnonzero(np.concatenate(([True], every[1:] != every[:-1]))) if len(every) else np.empty(0, np.int64)
+    return Touched(every[starts], np.append(starts, len(every)), which)
 
 
 def _explain(before: Finding, after: Finding) -> str:

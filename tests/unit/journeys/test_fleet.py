@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from shipwall.model.errors import InputError, StorageError
 from shipwall.model.finding import Severity
 from shipwall.model.package import Distribution, Inventory, Package
 from shipwall.model.wire import ImageStep, Message
-from shipwall.supply.fleet import component_of, judge_components, parse_query
+from shipwall.supply.fleet import component_of, group_by_image, judge_components, parse_query
 from shipwall.supply.match_advisories import match_advisories
 
 BOOKWORM = Distribution(id="debian", version_id="12", codename="bookworm")
@@ -136,7 +137,7 @@ def test_a_new_advisory_raises_news_once_and_only_for_whom_it_hits(fleet: Path, 
     with Fleet(fleet, write=True) as opened:
         with AdvisoryDb(database(tmp_path / "a.db", [OPENSSL])) as advisories:
             first = rejudge(opened, advisories, 1000, told.append)
-            assert (first.changes, first.touched, told) == ([], {}, [])  # judged for the first time: no news
+            assert (first.changes, len(first.touched.images), told) == ([], 0, [])  # judged for the first time: no news
             assert [(finding.id, finding.fixed_version) for own in opened.verdicts(range(99)).values() for finding in own] == [
                 ("CVE-2026-0001", "3.0.17-1~deb12u3")
             ]
@@ -207,6 +208,14 @@ def test_judging_what_changed_is_judging_everything(
                 assert kept == {(f.package.name, f.package.version, f.id, f.fixed_version) for f in scanned}
                 judged, _ = judge_components([component_of(package, BOOKWORM) for package in one.packages], advisories)
                 assert len(judged) == len(scanned)
+
+
+@given(st.lists(st.sets(st.integers(min_value=1, max_value=20)), max_size=8))
+def test_grouping_by_image_is_a_transposition(images: list[set[int]]) -> None:
+    touched = group_by_image([array.array("I", sorted(one)) for one in images])
+    assert {int(image): touched.of(place) for place, image in enumerate(touched.images)} == {
+        image: [index for index, one in enumerate(images) if image in one] for image in sorted(set().union(*images))
+    }
 
 
 def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
