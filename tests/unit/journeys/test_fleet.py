@@ -47,8 +47,8 @@ def advisory(cve: str, scope: str, name: str, fixed: str, severity: Severity = S
 
 
 def database(path: Path, advisories: Iterable[Advisory]) -> Path:
-    with rewriting(path) as writer:
-        writer.put_feed(FeedState(name="test", format="osv"), advisories)
+    with rewriting(path) as writer:  # an empty feed would be refused
+        writer.put_feed(FeedState(name="test", format="osv"), [*advisories, advisory("CVE-1-9", "PyPI", "unused", "1")])
     return path
 
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     import httpx
 
 MAX_BYTES = 8 << 30
-_CHUNK = 1 << 18
 _TIMEOUT_S = 60.0
 
 
@@ -145,7 +144,7 @@ def _append(response: httpx.Response, part: Path, start: int, url: str) -> None:
     written = start
     with part.open("ab") as file:
         file.truncate(start)
-        for chunk in response.iter_raw(_CHUNK):
+        for chunk in response.iter_raw():  # as they come: what arrived before a break is kept
             written += len(chunk)
             if written > MAX_BYTES:
                 raise RemoteError(url, f"is larger than {MAX_BYTES} bytes", "check the address")
