@@ -10,7 +10,7 @@ import contextlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import quote
 
 import msgspec
@@ -25,13 +25,14 @@ from shipwall.supply.fleet import Change, Component, key_of
 SCHEMA = 1
 APPLICATION_ID = 0x53_41_46_4C  # "SAFL"
 _MAX_NAMES = 50
+NO_LAYER = 0xFFFF
 _MAX_NEWS = 100_000
 _ASKED = 500
 _TABLES = """
 CREATE TABLE image (
     image INTEGER PRIMARY KEY, manifest TEXT NOT NULL UNIQUE, config TEXT NOT NULL, top_chain TEXT NOT NULL, layers INTEGER NOT NULL,
     identity BLOB NOT NULL, distribution BLOB NOT NULL, names BLOB NOT NULL, created TEXT NOT NULL, listed_ns INTEGER NOT NULL,
-    components BLOB NOT NULL
+    components BLOB NOT NULL, places BLOB NOT NULL, history BLOB NOT NULL
 );
 CREATE INDEX image_config ON image (config);
 CREATE INDEX image_chain ON image (top_chain);
@@ -64,6 +65,16 @@ class FleetImage(msgspec.Struct, frozen=True, kw_only=True):
     created: str
     listed_ns: int
     components: int
+
+
+class ListedImage(NamedTuple):
+    """What is kept of an inventory. `components` → index of the layer it lies in, NO_LAYER when that is not known."""
+
+    identity: ImageIdentity
+    distribution: Distribution
+    created: str
+    history: tuple[str, ...]
+    components: dict[Component, int]
 
 
 class News(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,47 +122,37 @@ class Fleet:
 
     # Images
 
-    def put(
-        self,
-        identity: ImageIdentity,
-        distribution: Distribution,
-        name: str,
-        created: str,
-        components: Sequence[Component],
-        now_ns: int,
-    ) -> bool:
-        """Keep an image and what is in it; whether anything but its name or time was new."""
+    def put(self, listed: ListedImage, name: str, now_ns: int) -> bool:
+        """Keep an image seen under `name` and what is in it; whether anything but its name or time was new."""
+        identity = listed.identity
         with self._writing() as execute:
-            numbers = sorted({self._component(execute, one) for one in components})
-            packed = _pack_numbers(numbers)
+            placed = {self._component(execute, one): layer for one, layer in listed.components.items()}
+            numbers = sorted(placed)
             row = execute("SELECT image, names, components FROM image WHERE manifest = ?", (identity.manifest,)).fetchone()
             names = tuple(one for one in (msgspec.msgpack.decode(row[1]) if row else ()) if one != name)
-            names = (*names, name)[-_MAX_NAMES:] if name else names
-            known = row is not None and row[2] == packed
             values = {
                 "manifest": identity.manifest,
                 "config": identity.config,
                 "top_chain": identity.chain_ids[-1] if identity.diff_ids else "",
                 "layers": len(identity.diff_ids),
                 "identity": msgspec.msgpack.encode(identity),
-                "distribution": msgspec.msgpack.encode(distribution),
-                "names": msgspec.msgpack.encode(names),
-                "created": created,
+                "distribution": msgspec.msgpack.encode(listed.distribution),
+                "names": msgspec.msgpack.encode((*names, name)[-_MAX_NAMES:] if name else names),
+                "created": listed.created,
                 "listed_ns": now_ns,
-                "components": packed,
+                "components": _pack_numbers(numbers),
+                "places": b"".join(placed[number].to_bytes(2, "little") for number in numbers),
+                "history": msgspec.msgpack.encode(listed.history),
             }
+            columns = ", ".join(values)
+            marks = ", ".join(f":{column}" for column in values)
             if row is None:
-                columns = ", ".join(values)
-                marks = ", ".join(f":{column}" for column in values)
                 image = execute(f"INSERT INTO image ({columns}) VALUES ({marks}) RETURNING image", values).fetchone()[0]  # noqa: S608
-                before: set[int] = set()
             else:
                 image = row[0]
-                before = set(_unpack_numbers(row[2]))
-                execute("UPDATE image SET names = :names, listed_ns = :listed_ns, components = :components WHERE image = :image",
-                        {**values, "image": image})  # fmt: skip
-            self._note(execute, image, before, set(numbers))
-        return not known
+                execute(f"UPDATE image SET ({columns}) = ({marks}) WHERE image = {int(image)}", values)  # noqa: S608
+            self._note(execute, image, set(_unpack_numbers(row[2])) if row else set(), set(numbers))
+        return row is None or row[2] != values["components"]
 
     def _note(self, execute: Any, image: int, before: set[int], after: set[int]) -> None:
         for number in before ^ after:
@@ -210,9 +211,21 @@ class Fleet:
 
     def components_of(self, image: int) -> dict[int, Component]:
         """The components of an image, by number."""
+        return self.components(self.numbers_of(image))
+
+    def numbers_of(self, image: int) -> list[int]:
+        """The numbers of an image's components."""
         for (packed,) in self._rows("SELECT components FROM image WHERE image = ?", (image,)):
-            return self.components(_unpack_numbers(packed))
-        return {}
+            return _unpack_numbers(packed)
+        return []
+
+    def layers_of(self, image: int) -> tuple[tuple[str, ...], dict[int, int]]:
+        """The command of each layer, and by component the index of its layer (NO_LAYER: not known)."""
+        for packed, places, history in self._rows("SELECT components, places, history FROM image WHERE image = ?", (image,)):
+            numbers = _unpack_numbers(packed)
+            layers = [int.from_bytes(places[at : at + 2], "little") for at in range(0, len(places), 2)]
+            return msgspec.msgpack.decode(history, type=tuple[str, ...]), dict(zip(numbers, layers, strict=True))
+        return (), {}
 
     # Components
 
@@ -268,6 +281,10 @@ class Fleet:
             for number, body in self._rows(f"SELECT component, body FROM verdict WHERE component IN ({marks})", part):  # noqa: S608
                 found.setdefault(number, []).append(_finding_decoder.decode(body))
         return found
+
+    def verdict_counts(self) -> dict[int, int]:
+        """By component, how many findings it has."""
+        return dict(self._rows("SELECT component, count(*) FROM verdict GROUP BY component"))
 
     def hit_by(self, finding_id: str) -> dict[int, Finding]:
         """By component, the finding `finding_id` (or that it is an alias of)."""

@@ -13,6 +13,7 @@ from shipwall.model.errors import ShipwallError
 # THE list of nouns: module of shipwall.cli → name of the command group, or None for commands of their own.
 NOUNS: dict[str, str | None] = {
     "image": "image",
+    "fleet": "fleet",
     "db": "db",
     "key": "key",
     "demo": None,

@@ -7,14 +7,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 from shipwall.adapters.advisory_db import AdvisoryDb
-from shipwall.adapters.fleet import Fleet, FleetImage
-from shipwall.adapters.report import no_report
-from shipwall.model.errors import InputError
+from shipwall.adapters.fleet import NO_LAYER, Fleet, FleetImage, ListedImage
+from shipwall.adapters.instance import Instance
+from shipwall.adapters.inventories import Inventories
+from shipwall.adapters.registry import Registry
+from shipwall.adapters.report import Reporter, no_report
+from shipwall.journeys.scan import list_image, silent
+from shipwall.model.digest import parse_digest
+from shipwall.model.errors import InputError, ShipwallError
 from shipwall.model.finding import Finding
+from shipwall.model.image import parse_image_ref
 from shipwall.model.package import Inventory, Package, Skipped
 from shipwall.model.wire import ImageStep, Message
 from shipwall.supply.fleet import (
     Change,
+    Component,
     Query,
     Touched,
     compare_findings,
@@ -32,9 +39,75 @@ def keep_image(path: Path, inventory: Inventory, name: str, now_ns: int) -> bool
     """Keep `inventory` in the fleet at `path`, seen under `name`; whether it brought anything new. A plain folder is not kept."""
     if inventory.image is None:
         return False
-    components = list(dict.fromkeys(component_of(package, inventory.distribution) for package in inventory.packages))
+    layers = {diff_id: index for index, diff_id in enumerate(inventory.image.diff_ids[:NO_LAYER])}
+    components: dict[Component, int] = {}
+    for package in inventory.packages:
+        component = component_of(package, inventory.distribution)
+        components[component] = min(layers.get(package.layer, NO_LAYER), components.get(component, NO_LAYER))
+    listed = ListedImage(inventory.image, inventory.distribution, inventory.created, inventory.history, components)
     with Fleet(path, write=True) as fleet:
-        return fleet.put(inventory.image, inventory.distribution, name, inventory.created, components, now_ns)
+        return fleet.put(listed, name, now_ns)
+
+
+class Added(NamedTuple):
+    """What became of one image: `new`, known (neither), or the `error` (one line) that kept it from being listed."""
+
+    source: str
+    manifest: str
+    new: bool
+    error: str = ""
+    exit_code: int = 0
+
+
+def add_images(
+    path: Path, sources: Iterable[str], now_ns: int, *, engine_socket: Path | None = None, allow_http: bool = False,
+    platform: str = "", inventories: Inventories | None = None, say: Callable[[str], None] = silent,
+) -> list[Added]:  # fmt: skip
+    """List each image and keep it; one that fails does not stop the rest."""
+    added: list[Added] = []
+    for source in sources:
+        say(source)
+        try:
+            inventory = list_image(
+                source, engine_socket=engine_socket, allow_http=allow_http, platform=platform, inventories=inventories, say=say
+            )
+            if inventory.image is None:
+                raise InputError(source, "is a plain folder, which has no digest to keep it under", "name an image")
+            added.append(Added(source, inventory.image.manifest, keep_image(path, inventory, source, now_ns)))
+        except ShipwallError as error:
+            added.append(Added(source, "", new=False, error=error.line(), exit_code=error.exit_code))
+    return added
+
+
+def list_tags(repository: str, *, allow_http: bool = False) -> list[str]:
+    """Every tag of `REGISTRY/REPOSITORY`, as references. *Raises* InputError, RemoteError."""
+    ref = parse_image_ref(repository)
+    if not ref.registry or ref.tag or ref.digest:
+        raise InputError(f"repository {repository[:200]!r}", "is not REGISTRY/REPOSITORY", "leave the tag out")
+    with Registry(ref.registry, allow_http=allow_http) as registry:
+        return [f"{ref.name}:{tag}" for tag in sorted(registry.tags(ref.repository))]
+
+
+def judge_fleet(instance: Instance, database: Path, now_ns: int) -> Rejudged:
+    """Judge the instance's fleet by `database`, and tell its console what is new."""
+    with Fleet(instance.fleet, write=True) as fleet, AdvisoryDb(database) as advisories:
+        return rejudge(fleet, advisories, now_ns, Reporter(instance.link_socket))
+
+
+def find_image(fleet: Fleet, text: str) -> FleetImage:
+    """The kept image that `text` (a digest, or a name it was seen under) means. *Raises* InputError."""
+    if text.startswith("sha256:") and (image := fleet.image(parse_digest(text))) is not None:
+        return image
+    named = [image for image in fleet.images() if text in image.names]
+    if not named:
+        raise InputError(f"image {text[:200]!r}", "is not kept", "shipwall fleet list")
+    return named[0]
+
+
+def count_findings(fleet: Fleet, images: Iterable[FleetImage]) -> dict[int, int]:
+    """By image number, how many findings its components have as last judged."""
+    counts = fleet.verdict_counts()
+    return {image.number: sum(counts.get(one, 0) for one in fleet.numbers_of(image.number)) for image in images}
 
 
 class Rejudged(NamedTuple):

@@ -14,6 +14,8 @@ from shipwall.supply.catalog.dpkg import DPKG_GLOBS, read_dpkg
 from shipwall.supply.catalog.os_release import OS_RELEASE_GLOBS, find_distribution
 from shipwall.supply.layers import View
 
+_MAX_COMMAND = 2000
+
 
 class Cataloger(NamedTuple):
     """`globs` are relative to the root; `*` stands for anything but a slash."""
@@ -53,4 +55,17 @@ def list_packages(view: View, image: ImageIdentity | None, config: dict[str, Any
         skipped=tuple(skipped),
         labels={key: value for key, value in labels.items() if isinstance(value, str)} if isinstance(labels, dict) else {},
         created=created if isinstance(created, str) else "",
+        history=read_history(config, len(image.diff_ids)) if image is not None else (),
     )
+
+
+def read_history(config: dict[str, Any], layers: int) -> tuple[str, ...]:
+    """The command that made each of the `layers`; empty when the configuration does not tell one for each. Total."""
+    history = config.get("history")
+    if not isinstance(history, list):
+        return ()
+    made = [one for one in history if isinstance(one, dict) and not one.get("empty_layer")]
+    if len(made) != layers:
+        return ()
+    commands = (one.get("created_by") or one.get("comment") or "" for one in made)
+    return tuple(command[:_MAX_COMMAND] if isinstance(command, str) else "" for command in commands)
