@@ -20,6 +20,7 @@ _UsageError: Any = typer.BadParameter.__mro__[1]
 # first of them called as the module.
 NOUNS: dict[str, str | None] = {
     "image": "image",
+    "fleet": "fleet",
     "db": "db",
     "key": "key",
     "demo": None,

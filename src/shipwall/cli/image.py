@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shipwall.cli import image_build, promotion, rebuild
+from shipwall.cli import fleet, image_build, promotion, rebuild
 from shipwall.cli.output import Output, OutputOption, console, neutral, print_json, stderr
 from shipwall.cli.sources import (
     ArchiveOption,
@@ -265,3 +265,4 @@ def _without_files(inventory: Inventory) -> Inventory:
 promotion.register(app)
 rebuild.register(app)
 image_build.register(app)
+fleet.register(app)

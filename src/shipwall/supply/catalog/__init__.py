@@ -37,6 +37,8 @@ from shipwall.supply.layers import FileReader, View
 _MIB = 1 << 20
 _DATABASE_FOLDERS = {"var/lib/rpm", "usr/lib/sysimage/rpm", "usr/share/rpm", "lib/apk/db", "usr/lib/apk/db"}
 
+_MAX_COMMAND = 2000
+
 
 class Cataloger(NamedTuple):
     """`globs` are relative to the root; `*` stands for anything but a slash."""
@@ -97,6 +99,7 @@ def list_packages(view: View, image: ImageIdentity | None, config: dict[str, Any
         skipped=tuple(skipped),
         labels={key: value for key, value in labels.items() if isinstance(value, str)} if isinstance(labels, dict) else {},
         created=created if isinstance(created, str) else "",
+        history=read_history(config, len(image.diff_ids)) if image is not None else (),
     )
 
 
@@ -111,3 +114,15 @@ def _unread_databases(view: View, packages: list[Package], distribution: Distrib
     if distribution.id or not packages:
         what = distribution.id or "unknown distribution"
         yield Skipped(what=what, reason="no package database that Shipwall reads was found")
+
+
+def read_history(config: dict[str, Any], layers: int) -> tuple[str, ...]:
+    """The command that made each of the `layers`; empty when the configuration does not tell one for each. Total."""
+    history = config.get("history")
+    if not isinstance(history, list):
+        return ()
+    made = [one for one in history if isinstance(one, dict) and not one.get("empty_layer")]
+    if len(made) != layers:
+        return ()
+    commands = (one.get("created_by") or one.get("comment") or "" for one in made)
+    return tuple(command[:_MAX_COMMAND] if isinstance(command, str) else "" for command in commands)
