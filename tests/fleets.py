@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shipwall.adapters.advisory_db import AdvisoryDb, FeedState, rewriting
+from shipwall.adapters.advisory_db import AdvisoryDb
+from shipwall.adapters.advisory_db.writer import rewriting
 from shipwall.adapters.fleet import Fleet
 from shipwall.journeys.fleet import keep_image, rejudge
 from shipwall.model.advisory import Advisory, Affected, Range
 from shipwall.model.digest import ImageIdentity, digest_of
 from shipwall.model.finding import Severity
 from shipwall.model.package import Distribution, Inventory, Package
+from shipwall.supply.feeds import FeedState
 
 BOOKWORM = Distribution(id="debian", version_id="12", codename="bookworm")
 CORE = "org.apache.logging.log4j:log4j-core"

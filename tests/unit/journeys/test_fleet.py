@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shipwall.adapters.advisory_db import AdvisoryDb, FeedState, rewriting
+from shipwall.adapters.advisory_db import AdvisoryDb
+from shipwall.adapters.advisory_db.writer import rewriting
 from shipwall.adapters.fleet import Fleet
 from shipwall.journeys.fleet import explain_image, find_images, keep_image, rejudge
 from shipwall.model.advisory import Advisory, Affected, Range
@@ -19,6 +20,7 @@ from shipwall.model.errors import InputError, StorageError
 from shipwall.model.finding import Severity
 from shipwall.model.package import Distribution, Inventory, Package
 from shipwall.model.wire import ImageStep, Message
+from shipwall.supply.feeds import FeedState
 from shipwall.supply.fleet import component_of, group_by_image, judge_components, parse_query
 from shipwall.supply.match_advisories import match_advisories
 
