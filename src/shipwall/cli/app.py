@@ -20,6 +20,7 @@ _UsageError: Any = typer.BadParameter.__mro__[1]
 NOUNS: dict[str, str | None] = {
     "image": "image",
     "db": "db",
+    "sbom": "sbom",
     "key": "key",
     "demo": None,
     "up": None,

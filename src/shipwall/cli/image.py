@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shipwall.cli import image_build, promotion, rebuild
-from shipwall.cli.output import Output, OutputOption, console, neutral, print_json, stderr
+from shipwall.cli.inventory_output import ListOutput, ListOutputOption, name_of, render_inventory, show_inventory, show_skipped
+from shipwall.cli.output import Output, OutputOption, ToOption, console, neutral, print_json, put_out, stderr
 from shipwall.cli.sources import (
     ArchiveOption,
     CacheOption,
@@ -28,12 +29,10 @@ from shipwall.cli.sources import (
 if TYPE_CHECKING:
     from shipwall.journeys.scan import ScanReport
     from shipwall.model.finding import Finding
-    from shipwall.model.package import Inventory, Skipped
 
 app = typer.Typer(help="List, scan, gate, sign, promote and rebuild images.", no_args_is_help=True)
 
 _MAX_SHOWN_IDS = 3
-_MAX_SHOWN_SKIPPED = 10
 
 StateOption = Annotated[
     Path | None,
@@ -110,9 +109,9 @@ def scan(
 @app.command("list")
 def list_packages(
     source: SourceArgument,
-    output: OutputOption = Output.TABLE,
+    output: ListOutputOption = ListOutput.TABLE,
+    to: ToOption = None,
     files: Annotated[bool, typer.Option("--files", help="with the files each package owns")] = False,
-    cyclonedx: Annotated[bool, typer.Option("--cyclonedx", help="as a CycloneDX SBOM (JSON)")] = False,
     engine: EngineOption = None,
     platform: PlatformOption = "",
     allow_http: HttpOption = False,
@@ -120,7 +119,7 @@ def list_packages(
 ) -> None:
     """The packages in an image: its bill of materials.
 
-    Exit codes: 0 listed; 3 SOURCE is no readable image; 4 a digest does not match; 6 registry or engine not reached; 8 disk.
+    Exit codes: 0 listed; 3 SOURCE is no readable image or SBOM; 4 a digest does not match; 6 registry or engine not reached; 8 disk.
 
     Examples:
 
@@ -128,7 +127,7 @@ def list_packages(
 
       shipwall image list shop.tar --files | grep /usr/sbin/nginx
 
-      shipwall image list localhost:5000/dev/shop:1 --cyclonedx > shop.cdx.json
+      shipwall image list localhost:5000/dev/shop:1 --output cyclonedx --to shop.cdx.json
     """
     from shipwall.journeys.scan import list_image
 
@@ -136,14 +135,12 @@ def list_packages(
         inventory = list_image(
             source, engine_socket=engine, allow_http=allow_http, platform=platform, inventories=inventories_of(state), say=say
         )
-    if cyclonedx:
-        from shipwall.supply.sbom import render_sbom
-
-        print_json(render_sbom(inventory, time.time_ns()))
-    elif output is Output.JSON:
-        print_json(inventory if files else _without_files(inventory))
+    if output is ListOutput.TABLE:
+        if to is not None:
+            raise typer.BadParameter("--to needs --output json, cyclonedx or spdx", param_hint="--to")
+        show_inventory(inventory, with_files=files)
     else:
-        _show_inventory(inventory, with_files=files)
+        put_out(render_inventory(inventory, output, time.time_ns(), with_files=files), to)
 
 
 def render_report(report: ScanReport) -> dict[str, Any]:
@@ -185,7 +182,7 @@ def _show_report(report: ScanReport) -> None:
         show_table(("package", "installed", "fixed in", "ids", "evidence"), rows)
     elif report.unjudged is None:
         console.print("no package has a fix waiting")
-    _show_skipped([*inventory.skipped, *result.skipped])
+    show_skipped([*inventory.skipped, *result.skipped])
     affected = len({(finding.package.name, finding.package.arch) for finding in result.findings})
     unknown = sum(finding.severity.value == "unknown" for finding in result.findings)
     found = f"{len(result.findings)} findings in {affected}" if report.unjudged is None else "findings unknown for all"
@@ -193,7 +190,7 @@ def _show_report(report: ScanReport) -> None:
     console.print(
         f"\n{found} of {len(inventory.packages)} packages; severity unknown: {unknown}; skipped: {skipped}", markup=False
     )
-    console.print(f"image: {neutral(_name(inventory))}", markup=False)
+    console.print(f"image: {neutral(name_of(inventory))}", markup=False)
     if result.advisories:
         console.print(f"advisories: {neutral(result.advisories)}", markup=False)
 
@@ -211,39 +208,6 @@ def _grouped(findings: tuple[Finding, ...]) -> dict[tuple[str, str, tuple[str, .
         if name not in names:
             names.append(name)
     return rows
-
-
-def _show_inventory(inventory: Inventory, *, with_files: bool) -> None:
-    if with_files:
-        lines = [f"{package.name} {package.version} {path}" for package in inventory.packages for path in package.files]
-        typer.echo("\n".join(neutral(line) for line in lines))
-    else:
-        rows = [(one.name, one.version, one.arch, one.source, str(len(one.files))) for one in inventory.packages]
-        show_table(("package", "version", "arch", "source", "files"), rows)
-    _show_skipped(list(inventory.skipped))
-    console.print(
-        f"\n{len(inventory.packages)} packages; skipped: {len(inventory.skipped)}\nimage: {neutral(_name(inventory))}",
-        markup=False,
-    )
-
-
-def _show_skipped(skipped: list[Skipped]) -> None:
-    for one in skipped[:_MAX_SHOWN_SKIPPED]:
-        console.print(f"skipped: {neutral(one.what)}: {neutral(one.reason)}", markup=False)
-    if len(skipped) > _MAX_SHOWN_SKIPPED:
-        console.print(f"skipped: {len(skipped) - _MAX_SHOWN_SKIPPED} more; --output json shows all")
-
-
-def _name(inventory: Inventory) -> str:
-    distribution = " ".join(filter(None, (inventory.distribution.id, inventory.distribution.version_id)))
-    return f"{inventory.image.manifest if inventory.image else 'a root file system'} ({distribution or 'unknown distribution'})"
-
-
-def _without_files(inventory: Inventory) -> Inventory:
-    import msgspec
-
-    packages = tuple(msgspec.structs.replace(package, files=()) for package in inventory.packages)
-    return msgspec.structs.replace(inventory, packages=packages)
 
 
 promotion.register(app)

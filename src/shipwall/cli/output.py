@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -21,6 +22,8 @@ class Output(StrEnum):
 
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="table for people, json for programs")]
 
+ToOption = Annotated[Path | None, typer.Option("--to", help="write to this file, whole or not at all")]
+
 console = Console(highlight=False, soft_wrap=True)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -35,6 +38,17 @@ def neutral(text: str) -> str:
 def print_json(value: Any) -> None:
     """`value` (structs, lists, dicts) as indented JSON on standard output."""
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+    sys.stdout.flush()
+
+
+def put_out(data: bytes, to: Path | None) -> None:
+    """`data` in the file `to`, whole or not at all, or on standard output. Raises StorageError."""
+    if to is not None:
+        from shipwall.adapters.files import write_whole
+
+        write_whole(to, data)
+        return
+    sys.stdout.buffer.write(data)
     sys.stdout.flush()
 
 

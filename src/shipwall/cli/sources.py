@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from shipwall.model.digest import Digest
 
 SourceArgument = Annotated[
-    str, typer.Argument(help="tar (docker save, OCI layout, root file system), '-', folder, REGISTRY/REPOSITORY[:TAG|@DIGEST]")
+    str,
+    typer.Argument(
+        help="tar (docker save, OCI layout, root file system), folder, SBOM file, '-', REGISTRY/REPOSITORY[:TAG|@DIGEST]"
+    ),
 ]
 EngineOption = Annotated[Path | None, typer.Option("--engine", help="socket of an engine; SOURCE is then a reference it knows")]
 PlatformOption = Annotated[str, typer.Option("--platform", help="choose from a multi-platform image, e.g. linux/arm64")]

@@ -12,6 +12,7 @@ from shipwall.adapters.debian_archive import DebianArchive
 from shipwall.adapters.images import open_image
 from shipwall.adapters.inventories import Inventories
 from shipwall.adapters.report import no_report
+from shipwall.adapters.sbom_file import load_sbom
 from shipwall.model.errors import RemoteError, ShipwallError, UnsupportedError
 from shipwall.model.finding import ScanResult
 from shipwall.model.package import Inventory, Skipped
@@ -50,11 +51,13 @@ def list_image(
     inventories: Inventories | None = None,
     say: Say = silent,
 ) -> Inventory:
-    """The inventory of the image `source` (as `open_image` takes it).
+    """The inventory of the image `source` (as `open_image` takes it), or the one in the SBOM file `source`.
 
     With `inventories` the result is kept there, and an image of a registry that is there already is not fetched again: its manifest's
     digest, which the registry's answer was checked against, names every layer. *Raises* what `open_image` raises.
     """
+    if engine_socket is None and (stated := load_sbom(source)) is not None:
+        return stated  # not kept: only a list made from the image itself is this installation's
     with open_image(source, engine_socket=engine_socket, allow_http=allow_http, platform=platform) as image:
         if inventories is not None and image.is_remote and image.identity is not None:
             known = inventories.get(image.identity.manifest)
