@@ -147,7 +147,7 @@ def bom_refs(inventory: Inventory) -> list[str]:
     seen: dict[str, int] = {}
     refs = []
     for package in inventory.packages:
-        purl = render_purl(package, inventory.distribution)
+        purl = render_purl(package, inventory.distribution) or "package"
         seen[purl] = count = seen.get(purl, 0) + 1
         refs.append(purl if count == 1 else f"{purl}#{count}")
     return refs
@@ -224,7 +224,8 @@ def _component(package: Package, distribution: Distribution, bom_ref: str) -> di
         component["version"] = package.version
     if licenses:
         component["licenses"] = [{"expression": package.license}]
-    component["purl"] = render_purl(package, distribution)
+    if purl := render_purl(package, distribution):
+        component["purl"] = purl
     properties = [_property(name, facts[name]) for name in _FACTS if facts[name] or name == "ecosystem"]
     component["properties"] = properties
     evidence: dict[str, Any] = {}

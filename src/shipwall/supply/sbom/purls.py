@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 
+from shipwall.model.errors import InputError
 from shipwall.model.package import Distribution, Package
-from shipwall.supply.purl import Purl, parse_purl
+from shipwall.supply.purl import Purl, make_purl, parse_purl
 from shipwall.supply.purl import render_purl as render_parts
 
 SYSTEM_TYPES = frozenset({"deb", "rpm", "apk"})
@@ -20,7 +21,13 @@ _RELEASE = re.compile(r"(.+?)-([0-9][^-]*)\Z", re.DOTALL)
 
 
 def render_purl(package: Package, distribution: Distribution) -> str:
-    """The package URL of `package` in an image of `distribution`."""
+    """The package URL of `package` in an image of `distribution`; empty for one that cannot have any (a name like `/`)."""
+    purl = purl_of(package, distribution)
+    return render_parts(purl) if purl else ""
+
+
+def purl_of(package: Package, distribution: Distribution) -> Purl | None:
+    """The package URL of `package` in an image of `distribution`, in parts; None for one that cannot have any."""
     type_ = package.ecosystem.lower()
     namespace, name = _split_name(type_, package.name)
     version, qualifiers = package.version, {}
@@ -36,7 +43,10 @@ def render_purl(package: Package, distribution: Distribution) -> str:
             qualifiers["rpmmod"] = package.module
     elif package.arch:
         qualifiers = {"arch": package.arch}
-    return render_parts(Purl(type_, namespace, name, version, {key: value for key, value in qualifiers.items() if value}))
+    try:
+        return make_purl(type_, name, namespace=namespace, version=version, qualifiers=qualifiers)
+    except InputError:
+        return None
 
 
 def package_of_purl(text: str) -> tuple[Package, Distribution]:
@@ -44,7 +54,7 @@ def package_of_purl(text: str) -> tuple[Package, Distribution]:
 
     Raises InputError for what is not a package URL.
     """
-    purl = parse_purl(text)
+    purl = parse_purl(text, lenient=True)
     type_, qualifiers = purl.type, purl.qualifiers
     version = purl.version
     if type_ in {"deb", "rpm"} and qualifiers.get("epoch", "0").strip("0") and not _EPOCH.match(version):

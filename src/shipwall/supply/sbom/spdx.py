@@ -167,15 +167,11 @@ def _package(package: Package, distribution: Distribution, id_: str, created: st
         "licenseDeclared": declared,
         "copyrightText": "NOASSERTION",
         "primaryPackagePurpose": "LIBRARY",
-        "externalRefs": [
-            {
-                "referenceCategory": "PACKAGE-MANAGER",
-                "referenceType": "purl",
-                "referenceLocator": render_purl(package, distribution),
-            }
-        ],
         "annotations": [_annotation(_PACKAGE_MARK + msgspec.json.encode(package).decode(), created)],
     }
+    if purl := render_purl(package, distribution):
+        reference = {"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": purl}
+        fields["externalRefs"] = [reference]
     if package.version:
         fields["versionInfo"] = package.version
     if package.evidence:
