@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -11,6 +10,10 @@ from typing import Annotated, Any
 import msgspec
 import typer
 from rich.console import Console
+
+from shipwall.lang.neutral import neutral
+
+__all__ = ["Output", "OutputOption", "ToOption", "console", "is_terminal", "neutral", "print_json", "put_out", "stderr"]
 
 
 class Output(StrEnum):
@@ -26,13 +29,6 @@ ToOption = Annotated[Path | None, typer.Option("--to", help="write to this file,
 
 console = Console(highlight=False, soft_wrap=True)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
-
-
-def neutral(text: str) -> str:
-    """`text` with control, escape and direction characters made visible, so that hostile names cannot drive a terminal."""
-    return _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", text)
 
 
 def print_json(value: Any) -> None:

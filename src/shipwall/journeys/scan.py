@@ -22,6 +22,8 @@ from shipwall.supply.catalog import list_packages, make_view
 from shipwall.supply.match import Update, find_updates, rank_carriers, render_findings
 
 Say = Callable[[str], None]
+Refine = Callable[[Inventory, ScanResult], ScanResult]
+"""What is done to a result before anybody hears of it: VEX statements, ignore files."""
 
 
 class ScanReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +42,11 @@ class ScanReport(msgspec.Struct, frozen=True, kw_only=True):
 
 def silent(_line: str) -> None:
     """Say nothing."""
+
+
+def as_found(_inventory: Inventory, result: ScanResult) -> ScanResult:
+    """Leave a result as it is."""
+    return result
 
 
 def list_image(
@@ -92,14 +99,16 @@ def scan_image(
     inventories: Inventories | None = None,
     say: Say = silent,
     report: Callable[[Message], None] = no_report,
+    refine: Refine = as_found,
 ) -> ScanReport:
-    """List `source`, then judge the list. *Raises* as `list_image` and `scan_inventory`."""
+    """List `source`, then judge the list, then `refine` what was found. *Raises* as `list_image` and `scan_inventory`."""
     started = time.monotonic_ns()
     inventory = list_image(
         source, engine_socket=engine_socket, allow_http=allow_http, platform=platform, inventories=inventories, say=say
     )
     listed = time.monotonic_ns()
     result, failure = _judge(inventory, archive, now_ns)
+    result = refine(inventory, result)
     matched = time.monotonic_ns()
     if inventory.image is not None:
         _tell(report, inventory, result, source, now_ns, (listed - started, matched - listed))
