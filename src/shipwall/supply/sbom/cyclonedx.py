@@ -108,7 +108,7 @@ class Bom(msgspec.Struct, frozen=True, rename="camel"):
 def render_cyclonedx(inventory: Inventory, time_ns: int) -> dict[str, Any]:
     """`inventory` as a CycloneDX 1.6 document, written at `time_ns`. Components are in the inventory's order."""
     image = inventory.image
-    refs = bom_refs(inventory)
+    purls = [render_purl(package, inventory.distribution) for package in inventory.packages]
     if image:
         subject = {"type": "container", "name": "image", "version": image.manifest}
     else:
@@ -137,20 +137,14 @@ def render_cyclonedx(inventory: Inventory, time_ns: int) -> dict[str, Any]:
         "version": 1,
         "metadata": metadata,
         "components": [
-            _component(package, inventory.distribution, ref) for package, ref in zip(inventory.packages, refs, strict=True)
+            _component(package, purl, ref) for package, purl, ref in zip(inventory.packages, purls, _numbered(purls), strict=True)
         ],
     }
 
 
 def bom_refs(inventory: Inventory) -> list[str]:
     """The `bom-ref` of each package, in order: its purl, with `#2` and so on where one is installed several times."""
-    seen: dict[str, int] = {}
-    refs = []
-    for package in inventory.packages:
-        purl = render_purl(package, inventory.distribution) or "package"
-        seen[purl] = count = seen.get(purl, 0) + 1
-        refs.append(purl if count == 1 else f"{purl}#{count}")
-    return refs
+    return _numbered([render_purl(package, inventory.distribution) for package in inventory.packages])
 
 
 def parse_cyclonedx(document: Any) -> Inventory:
@@ -195,7 +189,17 @@ def _distribution_facts(inventory: Inventory) -> list[tuple[str, str]]:
     return [("id", distribution.id), ("version-id", distribution.version_id), ("codename", distribution.codename)]
 
 
-def _component(package: Package, distribution: Distribution, bom_ref: str) -> dict[str, Any]:
+def _numbered(purls: list[str]) -> list[str]:
+    seen: dict[str, int] = {}
+    refs = []
+    for purl in purls:
+        ref = purl or "package"
+        seen[ref] = count = seen.get(ref, 0) + 1
+        refs.append(ref if count == 1 else f"{ref}#{count}")
+    return refs
+
+
+def _component(package: Package, purl: str, bom_ref: str) -> dict[str, Any]:
     # Only `group/name` that joins back is split, as other tools expect it; the rest stays in one piece.
     group, name = "", package.name
     if package.ecosystem == "maven" and package.name.count(":") == 1:
@@ -224,7 +228,7 @@ def _component(package: Package, distribution: Distribution, bom_ref: str) -> di
         component["version"] = package.version
     if licenses:
         component["licenses"] = [{"expression": package.license}]
-    if purl := render_purl(package, distribution):
+    if purl:
         component["purl"] = purl
     properties = [_property(name, facts[name]) for name in _FACTS if facts[name] or name == "ecosystem"]
     component["properties"] = properties

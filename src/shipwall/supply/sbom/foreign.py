@@ -144,13 +144,15 @@ def _digest(text: str) -> Digest:
 
 def _owned(packages: list[Package], settled: set[int]) -> tuple[Package, ...]:
     """Packages whose evidence a distribution's package owns belong to it. `settled`: identities of those that are not touched."""
+    free = {
+        number
+        for number, package in enumerate(packages)
+        if id(package) not in settled and not package.owner and package.evidence and package.ecosystem not in SYSTEM_TYPES
+    }
+    if not free:
+        return tuple(packages)
     owners = {path: package.name for package in packages if package.ecosystem in SYSTEM_TYPES for path in package.files}
     return tuple(
-        replace(package, owner=owners[package.evidence])
-        if id(package) not in settled
-        and not package.owner
-        and package.ecosystem not in SYSTEM_TYPES
-        and package.evidence in owners
-        else package
-        for package in packages
+        replace(package, owner=owners.get(package.evidence, "")) if number in free else package
+        for number, package in enumerate(packages)
     )
