@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from shipwall.model.package import Distribution, Package
 from shipwall.supply.purl import Purl
-from shipwall.supply.sbom.purls import SYSTEM_TYPES, purl_of
+from shipwall.supply.sbom.purls import SYSTEM_TYPES, find_purl
 
 _REMARKS = frozenset({"vcs_url", "download_url", "checksum", "package-id", "file_name", "repository_url"})
 """Qualifiers that say where a package came from: they do not change which one it is."""
@@ -41,7 +41,7 @@ def differences(said: Purl, package: Package, distribution: Distribution) -> tup
     if said.type in SYSTEM_TYPES and qualifiers.get("arch") == "source":
         qualifiers.pop("arch")
         package = replace(package, name=package.source or package.name, version=package.source_version or package.version)
-    found = purl_of(package, distribution)
+    found = find_purl(package, distribution)
     if found is None:
         return (Difference("type", said.type, package.ecosystem),)
     pairs = [("type", said.type, found.type), ("name", said.name, found.name)]

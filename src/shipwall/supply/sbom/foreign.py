@@ -15,8 +15,9 @@ from msgspec.structs import replace
 from shipwall.model.digest import Digest, parse_digest
 from shipwall.model.errors import InputError
 from shipwall.model.package import Distribution, Package, Skipped
+from shipwall.supply.purl import split_source_rpm
 from shipwall.supply.sbom.bounds import MAX_TEXT
-from shipwall.supply.sbom.purls import SYSTEM_TYPES, module_of, package_of_purl, split_upstream
+from shipwall.supply.sbom.purls import SYSTEM_TYPES, module_of, package_of_purl
 
 _DATABASES = ("/var/lib/dpkg/", "/lib/apk/", "/usr/lib/apk/", "/var/lib/rpm/", "/usr/lib/sysimage/rpm/", "/usr/share/rpm/")
 _LOCATION = re.compile(r"syft:location:([0-9]{1,4}):(path|layerID)\Z")
@@ -115,8 +116,8 @@ def _source(package: Package, facts: Mapping[str, str]) -> tuple[str, str]:
     if name := facts.get(_SYFT + "source", "") or facts.get(_SYFT + "originPackage", ""):
         return name, facts.get(_SYFT + "sourceVersion", "") or version
     if source_rpm := facts.get(_SYFT + "sourceRpm", ""):
-        name, said = split_upstream("rpm", source_rpm)
-        return name, said or version
+        name, said = split_source_rpm(source_rpm)
+        return (name, said) if name else (source, version)
     return source, version
 
 
