@@ -58,7 +58,7 @@ def show_skipped(skipped: Sequence[Skipped]) -> None:
 def name_of(inventory: Inventory) -> str:
     """The image and its distribution in one line."""
     distribution = " ".join(filter(None, (inventory.distribution.id, inventory.distribution.version_id)))
-    return f"{inventory.image.manifest if inventory.image else 'a root file system'} ({distribution or 'unknown distribution'})"
+    return f"{inventory.image.manifest if inventory.image else 'no digest known'} ({distribution or 'unknown distribution'})"
 
 
 def render_inventory(inventory: Inventory, output: ListOutput, time_ns: int, *, with_files: bool) -> bytes:

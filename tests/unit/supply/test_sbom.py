@@ -143,7 +143,9 @@ def test_trivy() -> None:
         {"type": "library", "name": "bundled", "version": "1"},
         version="1.7",
     )
-    assert inventory.distribution == Distribution(id="debian", version_id="12"), "the point release is not os-release's"
+    assert inventory.distribution == Distribution(id="debian", version_id="12", codename="bookworm"), (
+        "the point release is not os-release's"
+    )
     bash, flask = inventory.packages
     assert (bash.version, bash.source, bash.source_version) == ("1:4.2.46-31.el7", "bash", "1:4.2.46-31.el7")
     assert (bash.module, bash.layer) == ("m:1", LAYER)
@@ -209,6 +211,14 @@ def test_an_annotation_that_says_something_else_is_refused() -> None:
     document["packages"][1]["versionInfo"] = "9"
     with pytest.raises(InputError, match="says two things"):
         parse_sbom(document)
+
+
+def test_the_release_that_most_package_urls_name() -> None:
+    distros = ("bookworm", "bookworm", "debian-11")
+    named = read(*(component(f"pkg:deb/debian/a{number}@1?distro={one}") for number, one in enumerate(distros)))
+    assert named.distribution == Distribution(id="debian", version_id="12", codename="bookworm")
+    assert read(component("pkg:deb/ubuntu/a@1?distro=ubuntu-22.04")).distribution.codename == "jammy"
+    assert read(component("pkg:npm/a@1")).distribution == Distribution()
 
 
 def test_sboms_are_told_from_tars() -> None:

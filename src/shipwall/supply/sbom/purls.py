@@ -13,6 +13,11 @@ from shipwall.supply.purl import Purl, distribution_of, package_of, parse_purl, 
 SYSTEM_TYPES = frozenset({"deb", "rpm", "apk"})
 """Ecosystems of distributions: their packages have a source package and a release they belong to."""
 
+# What os-release adds to these numbers; the archives' suites are named so.
+_CODENAMES = {
+    ("debian", "10"): "buster", ("debian", "11"): "bullseye", ("debian", "12"): "bookworm", ("debian", "13"): "trixie",
+    ("ubuntu", "18.04"): "bionic", ("ubuntu", "20.04"): "focal", ("ubuntu", "22.04"): "jammy", ("ubuntu", "24.04"): "noble",
+}  # fmt: skip
 _EPOCH = re.compile(r"[0-9]{1,9}:.")
 
 
@@ -53,7 +58,7 @@ def package_of_purl(text: str) -> tuple[Package, Distribution]:
         module=package.module or module_of(purl.qualifiers.get("modularitylabel", "")),
     )
     said = distribution_of(purl)
-    return package, settle_distribution(said.id, said.version_id)
+    return package, settle_distribution(said.id, said.version_id, said.codename)
 
 
 def module_of(label: str) -> str:
@@ -62,9 +67,14 @@ def module_of(label: str) -> str:
 
 
 def settle_distribution(id_: str, version_id: str, codename: str = "") -> Distribution:
-    """A distribution as its os-release would say it: tools write Debian's point release (12.13), os-release says 12."""
-    id_ = id_.strip().lower()
+    """A distribution as its os-release would say it: tools write Debian's point release (12.13), os-release says 12.
+
+    Of version and codename the missing one is filled in where it is known.
+    """
+    id_, version_id, codename = id_.strip().lower(), version_id.strip(), codename.strip()
     id_ = {"redhat": "rhel", "red hat": "rhel", "alma": "almalinux"}.get(id_, id_)
     if id_ == "debian":
         version_id = version_id.partition(".")[0]
-    return Distribution(id=id_, version_id=version_id.strip(), codename=codename.strip())
+    if not version_id:
+        version_id = next((number for (name, number), word in _CODENAMES.items() if (name, word) == (id_, codename)), "")
+    return Distribution(id=id_, version_id=version_id, codename=codename or _CODENAMES.get((id_, version_id), ""))
