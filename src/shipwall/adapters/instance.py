@@ -13,7 +13,7 @@ DEFAULT_STATE = Path("/var/lib/shipwall")
 class Instance:
     """The folders of one installation; several may live on one host. Nothing is created by asking.
 
-    `state`/agent (0700 root), /server (server's user), /run (sockets), /keys (0700), /engine (a private engine), /evidence.
+    `state`/agent (0700 root), /server (server's user), /run (sockets), /keys (0700), /engine (a private engine), /evidence, /advisories.
     """
 
     state: Path
@@ -47,6 +47,11 @@ class Instance:
     def engine(self) -> Path:
         """State of a private engine and registry."""
         return self.state / "engine"
+
+    @property
+    def advisories(self) -> Path:
+        """The database of advisories; readable by everybody."""
+        return self.state / "advisories" / "advisories.sqlite"
 
     @property
     def link_socket(self) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
@@ -10,9 +11,18 @@ import typer
 from shipwall.cli.output import Output, OutputOption
 
 if TYPE_CHECKING:
+    from shipwall.journeys.advisories import Outcome
+    from shipwall.supply.dsse import PublicKeys
     from shipwall.supply.versions import Order
 
 app = typer.Typer(help="Versions and advisories: what the scanner judges packages by.", no_args_is_help=True)
+
+StateOption = Annotated[Path | None, typer.Option("--state", help="state folder; default $SHIPWALL_STATE, else the system's")]
+DatabaseOption = Annotated[Path | None, typer.Option("--db", help="database file; default: advisories/ in the state folder")]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", help="feeds and mirrors (YAML); default advisories.yaml beside the database, if there is one"),
+]
 
 MAX_LINE_BYTES = 4096  # far beyond two versions; a longer line is answered with "?"
 
@@ -94,3 +104,220 @@ def _read_pairs(stream: BinaryIO) -> Iterator[tuple[str, str, str]]:
             yield words[0].decode(), words[1].decode(), ""
         except UnicodeDecodeError:
             yield "", "", "the line is not UTF-8"
+
+
+@app.command()
+def update(
+    feed: Annotated[list[str] | None, typer.Option("--feed", help="only this feed, repeatable")] = None,
+    config: ConfigOption = None,
+    database: DatabaseOption = None,
+    cache: Annotated[Path | None, typer.Option("--cache", help="where downloads are kept; default $SHIPWALL_CACHE")] = None,
+    state: StateOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Fetch what changed upstream. An interrupted download goes on next time; a feed that fails keeps its old data.
+
+    Exit codes: 0 all feeds are current; 3 the configuration is wrong; else of the first feed that failed: 4 a digest does not match, 6 not
+    reached; 8 disk. What was fetched of the other feeds is in force all the same.
+
+    Examples:
+
+      shipwall db update
+
+      shipwall db update --feed debian --feed kev --feed epss
+
+      shipwall db update --config mirrors.yaml --db /srv/advisories.sqlite
+    """
+    import time
+
+    from shipwall.adapters.instance import find_cache
+    from shipwall.cli.sources import progress
+    from shipwall.journeys.advisories import load_sources, update_advisories
+
+    path = _database(database, state)
+    sources = load_sources(_config(config, path))
+    with progress() as say:
+        outcomes = update_advisories(
+            path, sources, (cache or find_cache()) / "advisories", time.time_ns(), names=feed or (), say=say
+        )
+    _show_outcomes(outcomes, output)
+    failed = [one for one in outcomes if one.outcome == "failed"]
+    if failed:
+        raise typer.Exit(failed[0].exit_code)
+
+
+@app.command("import")
+def import_(
+    files: Annotated[list[Path], typer.Argument(help="one signed database, or with --format files and folders of a feed")],
+    kind: Annotated[str, typer.Option("--format", help="osv, debian-tracker, alpine-secdb, kev, epss")] = "",
+    feed: Annotated[str, typer.Option("--feed", help="name of the feed; default: the file's name up to its first dot")] = "",
+    key: Annotated[
+        list[Path] | None, typer.Option("--key", help="public key that may have signed; default: trusted keys advisories*")
+    ] = None,
+    allow_older: Annotated[bool, typer.Option("--allow-older", help="also when the database in force is newer")] = False,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="database file to write; default: advisories/ in the state folder")
+    ] = None,
+    state: StateOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Take over a database that somebody exported and signed, or put files of a feed into the database.
+
+    Files may be zip, JSON, JSON lines or folders of JSON, also gzip or zstd. A feed of the same name is replaced.
+
+    Exit codes: 0 imported; 3 a file is not of the format; 4 signature, digest or age of a signed database is refused; 8 disk.
+
+    Examples:
+
+      shipwall db import advisories.swdb --key builder.pub
+
+      shipwall db import --format osv all.zip --feed pypi --to advisories.sqlite
+
+      shipwall db import --format epss epss.csv.gz --to advisories.sqlite
+    """
+    import time
+
+    from shipwall.adapters.advisory_db.bundle import import_bundle
+    from shipwall.cli.output import console, neutral, print_json
+    from shipwall.cli.sources import progress
+    from shipwall.journeys.advisories import import_files
+
+    path = to or _database(None, state)
+    if kind:
+        with progress() as say:
+            outcomes = import_files(files, kind, path, time.time_ns(), feed=feed, say=say)
+        _show_outcomes(outcomes, output)
+        return
+    if len(files) != 1:
+        raise typer.BadParameter("name one signed database, or files and their --format")
+    statement, signers = import_bundle(files[0], path, _advisory_keys(key, state), allow_older=allow_older)
+    if output is Output.JSON:
+        print_json({"database": str(path), "statement": statement, "signed_by": [one.key_id for one in signers]})
+    else:
+        console.print(
+            f"imported into {neutral(str(path))}, signed by {', '.join(neutral(one.name) for one in signers)}", markup=False
+        )
+
+
+@app.command()
+def export(
+    to: Annotated[Path, typer.Option("--to", help="file to write")],
+    key: Annotated[str, typer.Option("--key", help="own key that signs; made at first use")] = "advisories",
+    database: DatabaseOption = None,
+    state: StateOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Write the whole database as one signed file for hosts without a network; they import it with the key's public half.
+
+    Exit codes: 0 written; 3 there is no readable database; 8 disk.
+
+    Examples:
+
+      shipwall db export --to advisories.swdb && shipwall key export advisories > advisories.pub
+    """
+    import time
+
+    from shipwall.adapters.advisory_db.bundle import export_bundle
+    from shipwall.adapters.instance import find_instance
+    from shipwall.adapters.keys import Keys
+    from shipwall.cli.output import console, neutral, print_json
+
+    signer = Keys(find_instance(state).keys).signer(key)
+    statement = export_bundle(_database(database, state), to, signer, time.time_ns())
+    if output is Output.JSON:
+        print_json({"file": str(to), "statement": statement, "key_id": signer.public.key_id})
+    else:
+        console.print(
+            f"{neutral(str(to))}: {statement.size} bytes, signed by {signer.public.name} {signer.public.key_id}", markup=False
+        )
+
+
+@app.command()
+def status(
+    database: DatabaseOption = None,
+    config: ConfigOption = None,
+    state: StateOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """What is in the database: feeds, how old they are, how many advisories speak of which ecosystem.
+
+    Exit codes: 0 shown; 3 the file is no database; 8 there is none.
+
+    Examples:
+
+      shipwall db status
+
+      shipwall db status --db advisories.sqlite --output json
+    """
+    import time
+
+    from shipwall.cli.answers import local_time
+    from shipwall.cli.output import console, neutral, print_json
+    from shipwall.cli.sources import show_table
+    from shipwall.journeys.advisories import describe_database, load_sources
+
+    path = _database(database, state)
+    found = describe_database(path, time.time_ns(), load_sources(_config(config, path)).max_age_days)
+    if output is Output.JSON:
+        print_json(found)
+        return
+    show_table(
+        ("feed", "format", "advisories", "ranges", "signs", "skipped", "data of", "checked"),
+        [
+            (
+                one.name, one.format, str(one.advisories), str(one.ranges), str(one.signs), str(one.skipped),
+                local_time(one.time_ns), local_time(one.checked_ns),
+            )
+            for one in found.feeds
+        ],
+    )  # fmt: skip
+    console.print()
+    show_table(("ecosystem", "advisories"), [(scope, str(count)) for scope, count in found.scopes.items()])
+    console.print(f"\n{neutral(found.path)}: {found.size_bytes} bytes", markup=False)
+    for notice in found.notices:
+        console.print(neutral(notice), markup=False)
+
+
+def _database(database: Path | None, state: Path | None) -> Path:
+    from shipwall.adapters.instance import find_instance
+
+    return database or find_instance(state).advisories
+
+
+def _config(config: Path | None, database: Path) -> Path | None:
+    beside = database.parent / "advisories.yaml"
+    return config or (beside if beside.is_file() else None)
+
+
+def _advisory_keys(files: list[Path] | None, state: Path | None) -> PublicKeys:
+    """The keys that may have signed a database: those of `files`, else the trusted ones called advisories or advisories-..."""
+    from shipwall.adapters.instance import find_instance
+    from shipwall.adapters.keys import Keys, load_public_key
+
+    if files:
+        return {key.key_id: key for key in (load_public_key(path, path.stem) for path in files)}
+    known = Keys(find_instance(state).keys).public()
+    return {key_id: key for key_id, key in known.items() if key.name == "advisories" or key.name.startswith("advisories-")}
+
+
+def _show_outcomes(outcomes: list[Outcome], output: Output) -> None:
+    from shipwall.cli.output import neutral, print_json, stderr
+    from shipwall.cli.sources import show_table
+
+    if output is Output.JSON:
+        print_json(outcomes)
+    else:
+        show_table(
+            ("feed", "outcome", "advisories", "ranges", "signs", "skipped"),
+            [
+                (
+                    one.name,
+                    one.outcome,
+                    *(str(getattr(one.state, name, "")) for name in ("advisories", "ranges", "signs", "skipped")),
+                )
+                for one in outcomes
+            ],
+        )
+    for one in outcomes:
+        if one.outcome == "failed":
+            stderr.print(f"shipwall: feed {neutral(one.name)}: {neutral(one.reason)}", markup=False)

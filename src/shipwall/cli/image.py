@@ -16,6 +16,7 @@ from shipwall.cli.scan_output import ScanOutput, ScanOutputOption, put_report, r
 from shipwall.cli.sources import (
     ArchiveOption,
     CacheOption,
+    DatabaseOption,
     EngineOption,
     HttpOption,
     KeyringOption,
@@ -48,16 +49,18 @@ def scan(
     keyring: KeyringOption = None,
     cache: CacheOption = None,
     offline: OfflineOption = False,
+    database: DatabaseOption = None,
     engine: EngineOption = None,
     platform: PlatformOption = "",
     allow_http: HttpOption = False,
     state: StateOption = None,
 ) -> None:
-    """Which packages of an image have a security fix waiting, and which CVEs it names.
+    """Which known problems the packages of an image have, and which of them have a fix.
 
-    Compares every installed Debian package with the distribution's security archive (found through the host's apt configuration, checked
-    by its signature) and reads the CVE ids in the changelog of the fixed package. Not seen: problems without a fix. Needs neither root nor
-    an engine, a server or configuration.
+    Judges every package by the advisories in the database (`shipwall db update`), if there is one; and every installed Debian package by
+    the distribution's security archive (found through the host's apt configuration, checked by its signature), whose changelogs name the
+    CVE ids. Without a database problems that have no fix are not seen. With --db only that database judges. Needs neither root nor an
+    engine, a server or configuration.
 
     --fail-on takes a condition in CEL over `finding` or `scan`; docs/formats/conditions.md lists their fields. --vex reads OpenVEX and
     CycloneDX; a statement that matches nothing is said with the nearest package. --ignore reads docs/formats/ignore.md; no such file is
@@ -77,12 +80,14 @@ def scan(
 
       shipwall image scan shop.tar --vex vendor.openvex.json --ignore accepted.yaml --output html --to shop.html
 
+      shipwall image scan shop.tar --db advisories.sqlite --output json
+
       shipwall image scan rootfs/ --archive file:/srv/archive --suite stable-security --keyring keys.gpg
     """
     from shipwall.adapters.debian_archive import DebianArchive
     from shipwall.adapters.instance import find_instance
     from shipwall.adapters.report import Reporter
-    from shipwall.journeys.scan import scan_image
+    from shipwall.journeys.scan import find_database, scan_image
 
     if to is not None and output is ScanOutput.TABLE:
         raise typer.BadParameter("a table goes to the terminal; choose another --output for a file", param_hint="--to")
@@ -95,8 +100,9 @@ def scan(
     ):
         scanned = scan_image(
             source,
-            advisories,
+            None if database else advisories,
             now_ns,
+            database=find_database(database, find_instance(state).advisories),
             engine_socket=engine,
             allow_http=allow_http,
             platform=platform,

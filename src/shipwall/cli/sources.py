@@ -33,6 +33,7 @@ SuiteOption = Annotated[list[str] | None, typer.Option("--suite", help="suite of
 KeyringOption = Annotated[Path | None, typer.Option("--keyring", help="keys its signature must come from")]
 CacheOption = Annotated[Path | None, typer.Option("--cache", help="where downloads are kept; default $SHIPWALL_CACHE")]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="use only what is cached")]
+DatabaseOption = Annotated[Path | None, typer.Option("--db", help="judge only by this database of advisories")]
 ImageArgument = Annotated[str, typer.Argument(help="REGISTRY/REPOSITORY[:TAG|@DIGEST]")]
 StateOption = Annotated[Path | None, typer.Option("--state", help="state folder; default $SHIPWALL_STATE, else the system's")]
 
@@ -94,7 +95,8 @@ def examine_source(
 ) -> ScanReport:
     """The image of `source`, listed and scanned as the options of a command say."""
     from shipwall.adapters.debian_archive import DebianArchive
-    from shipwall.journeys.scan import scan_image
+    from shipwall.adapters.instance import find_instance
+    from shipwall.journeys.scan import find_database, scan_image
 
     archive, suite, keyring, cache, offline = options
     with (
@@ -105,6 +107,7 @@ def examine_source(
             source,
             advisories,
             time.time_ns(),
+            database=find_database(None, find_instance(state).advisories),
             engine_socket=engine,
             allow_http=allow_http,
             inventories=inventories_of(state),

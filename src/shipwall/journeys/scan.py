@@ -1,4 +1,4 @@
-"""List and scan: an image's packages, and which of them have a fix waiting in the distribution's security archive."""
+"""List and scan: an image's packages, and what advisories say of them: the database's, and those of Debian's security archive."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ from pathlib import Path
 
 import msgspec
 
+from shipwall.adapters.advisory_db import AdvisoryDb
 from shipwall.adapters.debian_archive import DebianArchive
 from shipwall.adapters.images import open_image
 from shipwall.adapters.inventories import Inventories
 from shipwall.adapters.report import no_report
 from shipwall.adapters.sbom_file import load_sbom
-from shipwall.model.errors import RemoteError, ShipwallError, UnsupportedError
+from shipwall.journeys.advisories import find_old
+from shipwall.model.errors import RemoteError, ShipwallError, StorageError, UnsupportedError
 from shipwall.model.finding import ScanResult
 from shipwall.model.package import Inventory, Skipped
 from shipwall.model.wire import ImageStep, Message
 from shipwall.supply.archive_index import ArchivePackage
 from shipwall.supply.catalog import list_packages, make_view
+from shipwall.supply.join import join_findings
 from shipwall.supply.match import Update, find_updates, rank_carriers, render_findings
+from shipwall.supply.match_advisories import is_judgeable, match_advisories
 
 Say = Callable[[str], None]
 Refine = Callable[[Inventory, ScanResult], ScanResult]
@@ -79,20 +83,22 @@ def list_image(
     return inventory
 
 
-def scan_inventory(inventory: Inventory, archive: DebianArchive, now_ns: int) -> ScanResult:
-    """The findings of `inventory` by what `archive` has now.
+def scan_inventory(inventory: Inventory, archive: DebianArchive | None, now_ns: int, database: Path | None = None) -> ScanResult:
+    """The findings of `inventory` by what `archive` has now and by the advisories in `database`; either may be None.
 
     *On failure*: an unknown distribution, or an archive that cannot be reached and is not cached, is a Skipped for all packages, with
-    `advisories` empty: unknown, not clean. *Raises* TrustError when anything from the archive does not verify.
+    `advisories` empty where there is no database: unknown, not clean. *Raises* TrustError when anything from the archive does not verify,
+    StorageError and InputError for a database that is not there or cannot be read.
     """
-    return _judge(inventory, archive, now_ns)[0]
+    return _judge(inventory, archive, now_ns, database)[0]
 
 
 def scan_image(
     source: str,
-    archive: DebianArchive,
+    archive: DebianArchive | None,
     now_ns: int,
     *,
+    database: Path | None = None,
     engine_socket: Path | None = None,
     allow_http: bool = False,
     platform: str = "",
@@ -107,7 +113,7 @@ def scan_image(
         source, engine_socket=engine_socket, allow_http=allow_http, platform=platform, inventories=inventories, say=say
     )
     listed = time.monotonic_ns()
-    result, failure = _judge(inventory, archive, now_ns)
+    result, failure = _judge(inventory, archive, now_ns, database)
     result = refine(inventory, result)
     matched = time.monotonic_ns()
     if inventory.image is not None:
@@ -122,7 +128,62 @@ def scan_image(
     )
 
 
-def _judge(inventory: Inventory, archive: DebianArchive, now_ns: int) -> tuple[ScanResult, ShipwallError | None]:
+def find_database(named: Path | None, configured: Path) -> Path | None:
+    """The database to judge by: the one that was named, else the configured one where it exists. *Raises* StorageError."""
+    if named is not None and not named.is_file():
+        raise StorageError(f"advisory database {named}", "is not there", "make it: shipwall db update, or db import")
+    return named or (configured if configured.is_file() else None)
+
+
+def _judge(
+    inventory: Inventory, archive: DebianArchive | None, now_ns: int, database: Path | None
+) -> tuple[ScanResult, ShipwallError | None]:
+    """By both sources; one that fails is no failure as long as the other judges."""
+    by_database, nothing_held = None, None
+    if database is not None:
+        with AdvisoryDb(database) as opened:
+            by_database = _judge_by_database(inventory, opened, now_ns)
+            if not is_judgeable(inventory, opened):
+                name = " ".join(filter(None, (inventory.distribution.id, inventory.distribution.version_id)))
+                reason = "the database has advisories for none of its packages"
+                nothing_held = UnsupportedError(name or "the image", reason, "fetch them: shipwall db update")
+    if by_database is not None and (archive is None or not any(one.ecosystem == "deb" for one in inventory.packages)):
+        return by_database, nothing_held
+    if archive is None:
+        raise StorageError("advisories", "neither a database nor an archive was named", "name one: --db FILE")
+    by_archive, failure = _judge_by_archive(inventory, archive, now_ns)
+    if by_database is None:
+        return by_archive, failure
+    if nothing_held is not None and failure is not None:
+        return by_archive, failure
+    # What the archive does not judge (packages of other kinds), the database does, or says why not.
+    skipped = [one for one in by_archive.skipped if not one.reason.startswith("no advisories for ")]
+    times = [time_ns for time_ns in (by_database.advisories_time_ns, by_archive.advisories_time_ns) if time_ns]
+    return (
+        ScanResult(
+            findings=tuple(join_findings(by_database.findings, by_archive.findings)),
+            skipped=(*by_database.skipped, *skipped),
+            advisories=", ".join(filter(None, (by_database.advisories, by_archive.advisories))),
+            advisories_time_ns=min(times, default=0),
+            notices=by_database.notices,
+        ),
+        None,
+    )
+
+
+def _judge_by_database(inventory: Inventory, database: AdvisoryDb, now_ns: int) -> ScanResult:
+    feeds = database.feeds()
+    findings, skipped = match_advisories(inventory, database)
+    return ScanResult(
+        findings=tuple(findings),
+        skipped=tuple(skipped),
+        advisories=f"{sum(one.advisories for one in feeds)} advisories of {', '.join(one.name for one in feeds)}",
+        advisories_time_ns=min((max(one.time_ns, one.checked_ns) for one in feeds), default=0),
+        notices=tuple(find_old(feeds, now_ns)),
+    )
+
+
+def _judge_by_archive(inventory: Inventory, archive: DebianArchive, now_ns: int) -> tuple[ScanResult, ShipwallError | None]:
     packages = [package for package in inventory.packages if package.ecosystem == "deb"]
     # An image of `all` packages alone still needs some index: every architecture's repeats them.
     architectures = {package.arch for package in packages} - {"all", ""} or {"amd64"}

@@ -1,0 +1,49 @@
+"""CISA's catalogue of known exploited vulnerabilities → signs of exploitation.
+
+Source: cisa.gov, known_exploited_vulnerabilities_schema.json.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from shipwall.model.errors import InputError
+from shipwall.model.finding import Exploited
+from shipwall.model.package import Skipped
+from shipwall.supply.advisories.ids import is_cve
+from shipwall.supply.advisories.times import parse_time
+
+MAX_BYTES = 64 << 20
+
+
+class _Entry(msgspec.Struct, gc=False, rename="camel"):
+    cve_id: str = msgspec.field(name="cveID")
+    due_date: str = ""
+
+
+class _Catalogue(msgspec.Struct):
+    vulnerabilities: list[_Entry]
+
+
+_decoder = msgspec.json.Decoder(_Catalogue)
+
+
+def parse_kev(data: bytes, _feed: str) -> Iterator[tuple[str, Exploited] | Skipped]:
+    """(CVE id, sign) of each entry. Total. *Raises* InputError when it is something else."""
+    if len(data) > MAX_BYTES:
+        raise InputError("KEV catalogue", f"is {len(data)} bytes, over the limit of {MAX_BYTES}")
+    try:
+        catalogue = _decoder.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError("KEV catalogue", str(error)[:200]) from error
+    return _entries(catalogue)
+
+
+def _entries(catalogue: _Catalogue) -> Iterator[tuple[str, Exploited] | Skipped]:
+    for entry in catalogue.vulnerabilities:
+        if is_cve(entry.cve_id):
+            yield entry.cve_id, Exploited(kev=True, kev_due=entry.due_date if parse_time(entry.due_date) else "")
+        else:
+            yield Skipped(what="an entry of CISA's catalogue", reason=f"{entry.cve_id[:40]!r} is no CVE id")
