@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from shipwall.adapters.advisory_db import AdvisoryDb, FeedState, rewriting
+from shipwall.adapters.advisory_db import AdvisoryDb
 from shipwall.adapters.advisory_db.documents import read_items
+from shipwall.adapters.advisory_db.writer import rewriting
 from shipwall.model.package import Distribution, Inventory, Package
 from shipwall.supply.advisories import Item, find_format
+from shipwall.supply.feeds import FeedState
 
 
 def make_database(path: Path, feeds: dict[str, Iterable[Item]], kind: str = "osv") -> Path:

@@ -18,8 +18,8 @@ import numpy as np
 from bench_scan.rows import Measured, Row
 
 from shipwall.adapters.advisory_db import AdvisoryDb
-from shipwall.adapters.advisory_db.reader import FeedState
 from shipwall.journeys.advisories import import_files
+from shipwall.supply.feeds import FeedState
 from shipwall.supply.match_bulk import BulkIndex
 from shipwall.supply.versions import find_order
 

@@ -14,9 +14,10 @@ import msgspec
 import pytest
 from tests.advisories import import_files
 
-from shipwall.adapters.advisory_db import AdvisoryDb, FeedState
+from shipwall.adapters.advisory_db import AdvisoryDb
 from shipwall.model.advisory import Affected, Range
 from shipwall.supply.ecosystems import parse_name
+from shipwall.supply.feeds import FeedState
 from shipwall.supply.match_advisories import find_fix
 
 FOLDER = Path(os.environ.get("SHIPWALL_CONFORMANCE", Path(__file__).parents[3] / "shared/conformance")) / "advisories"

@@ -19,8 +19,8 @@ from shipwall.model.errors import InputError
 from shipwall.model.finding import Exploited, FixState, Severity
 from shipwall.model.package import Distribution, Package, Skipped
 from shipwall.supply.advisories import FORMATS
-from shipwall.supply.advisories.ids import cve_number, is_erratum, render_cve
 from shipwall.supply.advisories.sources import parse_sources
+from shipwall.supply.advisory_ids import cve_number, is_erratum, render_cve
 from shipwall.supply.cvss import score_vector
 from shipwall.supply.match_advisories import Entry, judge, match_advisories, names_in
 from shipwall.supply.match_bulk import BulkIndex
@@ -83,12 +83,14 @@ def items_of(name: str, data: bytes) -> list[object]:
     | JSON.map(lambda value: json.dumps(value).encode())
     | RECORD.map(lambda value: json.dumps(value).encode())
 )
+@settings(deadline=None)
 def test_importers_are_total(name: str, data: bytes) -> None:
     for item in items_of(name, data):
         assert isinstance(item, Advisory | Skipped | tuple)
 
 
 @given(text=st.text(max_size=60), tail=st.text(alphabet="#,\n.0123456789eE-CVnaif", max_size=80))
+@settings(deadline=None)
 def test_epss_rows_are_shares_or_skipped(text: str, tail: str) -> None:
     for item in items_of("epss", f"#{text!a}\ncve,epss,percentile\nCVE-2021-1234,{tail}".encode()):
         if not isinstance(item, Skipped):
@@ -100,7 +102,7 @@ def test_epss_rows_are_shares_or_skipped(text: str, tail: str) -> None:
 
 
 @given(data=st.binary(max_size=300), suffix=st.sampled_from(["", "PK\x03\x04", "\x1f\x8b", "\x28\xb5\x2f\xfd"]))
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_files_are_read_or_refused(data: bytes, suffix: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "file"
@@ -114,6 +116,7 @@ def test_files_are_read_or_refused(data: bytes, suffix: str) -> None:
 
 
 @given(text=st.text(max_size=200) | JSON.map(json.dumps))
+@settings(deadline=None)
 def test_sources_are_read_or_refused(text: str) -> None:
     try:
         assert parse_sources(text, "advisories.yaml").max_age_days > 0
@@ -133,6 +136,7 @@ METRICS = st.sampled_from(
         lambda rest: st.sampled_from([rest, f"CVSS:3.1/{rest}", f"CVSS:4.0/{rest}"])
     )
 )
+@settings(deadline=None)
 def test_vectors_are_scored_or_refused(vector: str) -> None:
     try:
         score, severity = score_vector(vector)
@@ -143,6 +147,7 @@ def test_vectors_are_scored_or_refused(vector: str) -> None:
 
 
 @given(year=st.integers(1990, 2099), serial=st.integers(1, 9_999_999))
+@settings(deadline=None)
 def test_cve_numbers_come_back(year: int, serial: int) -> None:
     name = f"CVE-{year}-{serial:04d}"
     number = cve_number(name)
@@ -227,12 +232,13 @@ def judge_all(entries: list[Entry], asked: list[tuple[Package, str]]) -> list[tu
 
 
 @given(entries=st.lists(ENTRIES, max_size=12), asked=st.lists(ASKED, max_size=6))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_bulk_and_slow_matcher_agree(entries: list[Entry], asked: list[tuple[Package, str]]) -> None:
     assert BulkIndex(entries).match_packages(asked) == judge_all(entries, asked)
 
 
 @given(data=st.data(), scope=SCOPE)
+@settings(deadline=None)
 def test_texts_and_slow_matcher_agree(data: st.DataObject, scope: str) -> None:
     plain = affected_entries(scope).filter(lambda one: not one.module and not one.arches and not one.by_source)
     entries = [Entry(number, one) for number, one in enumerate(data.draw(st.lists(plain, max_size=10)))]
@@ -279,7 +285,7 @@ ADVISORIES = st.lists(
 
 
 @given(advisories=ADVISORIES)
-@settings(max_examples=40)
+@settings(max_examples=25, deadline=None)
 def test_the_database_keeps_what_it_is_given(advisories: list[Advisory]) -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -297,7 +303,7 @@ DISTRIBUTIONS = {"Debian:12": "debian", "AlmaLinux:8": "almalinux", "PyPI": "deb
 
 
 @given(advisories=ADVISORIES, data=st.data(), scope=SCOPE)
-@settings(max_examples=40)
+@settings(max_examples=25, deadline=None)
 def test_one_finding_for_each_problem_of_a_package(advisories: list[Advisory], data: st.DataObject, scope: str) -> None:
     package = data.draw(packages_of(scope))
     distribution = Distribution(id=DISTRIBUTIONS[scope], version_id="8" if scope == "AlmaLinux:8" else "12")

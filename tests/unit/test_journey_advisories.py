@@ -17,10 +17,11 @@ from pathlib import Path
 import pytest
 
 from shipwall.adapters.advisory_db import AdvisoryDb
-from shipwall.journeys.advisories import describe_database, find_old, import_files, update_advisories
+from shipwall.journeys.advisories import describe_database, import_files, update_advisories
 from shipwall.lang.diagnostic import SourceError
 from shipwall.model.errors import InputError
 from shipwall.supply.advisories.sources import KNOWN, Source, Sources, parse_sources
+from shipwall.supply.feeds import find_old
 
 DAY_NS = 86_400 * 10**9
 NOW_NS = 1_700_000_000 * 10**9
@@ -223,11 +224,12 @@ def test_every_kind_of_file_is_imported(tmp_path: Path) -> None:
     (tmp_path / "lines.jsonl").write_bytes(lines)
     (tmp_path / "packed.jsonl.gz").write_bytes(gzip.compress(lines))
     (tmp_path / "one.json").write_text(json.dumps(records[0], indent=2))
+    (tmp_path / "list.json").write_text(json.dumps(records))
     (tmp_path / "all.zip").write_bytes(osv_zip("A-0", "A-1", "A-2"))
-    paths = [folder, *(tmp_path / name for name in ("lines.jsonl", "packed.jsonl.gz", "one.json", "all.zip"))]
+    paths = [folder, *(tmp_path / name for name in ("lines.jsonl", "packed.jsonl.gz", "one.json", "list.json", "all.zip"))]
     outcomes = import_files(paths, "osv", tmp_path / "db", NOW_NS)
     assert {one.name: one.state.advisories for one in outcomes if one.state} == {
-        "folder": 3, "lines": 3, "packed": 3, "one": 1, "all": 3,
+        "folder": 3, "lines": 3, "packed": 3, "one": 1, "list": 3, "all": 3,
     }  # fmt: skip
     with pytest.raises(InputError, match="one feed"):
         import_files(paths, "osv", tmp_path / "db", NOW_NS, feed="same")

@@ -9,17 +9,18 @@ from typing import NamedTuple
 
 import msgspec
 
-from shipwall.adapters.advisory_db import AdvisoryDb, DbWriter, FeedState, rewriting
+from shipwall.adapters.advisory_db import AdvisoryDb
 from shipwall.adapters.advisory_db.documents import digest_of, read_items
 from shipwall.adapters.advisory_db.fetch import Fetched, fetched
+from shipwall.adapters.advisory_db.writer import DbWriter, rewriting
 from shipwall.adapters.files import locked
 from shipwall.model.errors import InputError, ShipwallError, StorageError
 from shipwall.model.package import Skipped
 from shipwall.supply.advisories import find_format
-from shipwall.supply.advisories.sources import DEFAULT_MAX_AGE_DAYS, Source, Sources, default_sources, parse_sources
+from shipwall.supply.advisories.sources import Source, Sources, default_sources, parse_sources
+from shipwall.supply.feeds import DEFAULT_MAX_AGE_DAYS, FeedState, find_old
 
 Say = Callable[[str], None]
-_DAY_NS = 86_400_000_000_000
 _MAX_CONFIGURATION_BYTES = 1 << 20
 
 
@@ -184,13 +185,3 @@ def describe_database(database: Path, now_ns: int, max_age_days: int = DEFAULT_M
         scopes=scopes,
         notices=tuple(find_old(feeds, now_ns, max_age_days)),
     )
-
-
-def find_old(feeds: Iterable[FeedState], now_ns: int, max_age_days: int = DEFAULT_MAX_AGE_DAYS) -> list[str]:
-    """A line for the feeds that nobody has looked after for more than `max_age_days`; they are used all the same."""
-    old = {one.name: (now_ns - max(one.time_ns, one.checked_ns)) // _DAY_NS for one in feeds}
-    old = {name: days for name, days in old.items() if days > max_age_days}
-    if not old:
-        return []
-    names = ", ".join(sorted(old)[:5]) + (f" and {len(old) - 5} more" if len(old) > 5 else "")
-    return [f"advisories are up to {max(old.values())} days old ({names}); newer problems are not known: shipwall db update"]

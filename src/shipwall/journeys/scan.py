@@ -14,13 +14,13 @@ from shipwall.adapters.images import open_image
 from shipwall.adapters.inventories import Inventories
 from shipwall.adapters.report import no_report
 from shipwall.adapters.sbom_file import load_sbom
-from shipwall.journeys.advisories import find_old
 from shipwall.model.errors import RemoteError, ShipwallError, StorageError, UnsupportedError
 from shipwall.model.finding import ScanResult
 from shipwall.model.package import Inventory, Skipped
 from shipwall.model.wire import ImageStep, Message
 from shipwall.supply.archive_index import ArchivePackage
 from shipwall.supply.catalog import list_packages, make_view
+from shipwall.supply.feeds import find_old
 from shipwall.supply.join import join_findings
 from shipwall.supply.match import Update, find_updates, rank_carriers, render_findings
 from shipwall.supply.match_advisories import is_judgeable, match_advisories

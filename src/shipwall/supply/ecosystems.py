@@ -14,17 +14,17 @@ from typing import NamedTuple
 
 from shipwall.model.errors import InputError
 from shipwall.model.package import Distribution, Package
+from shipwall.supply.versions import find_order
 
 
 class Ecosystem(NamedTuple):
-    """`purl`: the package type. `order`: name of its version order. `by_source`: advisories name source packages.
+    """`purl`: the package type. `by_source`: advisories name source packages. Its version order: `supply/versions` knows it by name.
 
     `normalise`: the one spelling of a name under which advisories and packages meet.
     """
 
     name: str
     purl: str
-    order: str
     by_source: bool = False
     normalise: Callable[[str], str] = str
 
@@ -44,38 +44,39 @@ def _crate_name(name: str) -> str:
 ECOSYSTEMS = {
     one.name: one
     for one in (
-        Ecosystem("PyPI", "pypi", "pypi", normalise=_pypi_name),
-        Ecosystem("npm", "npm", "npm"),
-        Ecosystem("Maven", "maven", "maven"),
-        Ecosystem("Go", "golang", "golang"),
-        Ecosystem("crates.io", "cargo", "cargo", normalise=_crate_name),
-        Ecosystem("RubyGems", "gem", "gem"),
-        Ecosystem("Packagist", "composer", "composer", normalise=str.lower),
-        Ecosystem("NuGet", "nuget", "nuget", normalise=str.lower),
-        Ecosystem("Pub", "pub", "pub"),
-        Ecosystem("CRAN", "cran", "cran"),
-        Ecosystem("Hackage", "hackage", "hackage"),
-        Ecosystem("Hex", "hex", "semver", normalise=str.lower),
-        Ecosystem("SwiftURL", "swift", "semver"),
-        Ecosystem("GitHub Actions", "github", "semver"),
-        Ecosystem("Bitnami", "bitnami", "semver"),
-        Ecosystem("Debian", "deb", "deb", by_source=True),
-        Ecosystem("Ubuntu", "deb", "deb", by_source=True),
-        Ecosystem("Alpine", "apk", "apk", by_source=True),
-        Ecosystem("Wolfi", "apk", "apk", by_source=True),
-        Ecosystem("Chainguard", "apk", "apk", by_source=True),
-        Ecosystem("AlmaLinux", "rpm", "rpm"),
-        Ecosystem("Rocky Linux", "rpm", "rpm"),
-        Ecosystem("Red Hat", "rpm", "rpm"),
-        Ecosystem("Oracle Linux", "rpm", "rpm"),
-        Ecosystem("Amazon Linux", "rpm", "rpm"),
-        Ecosystem("Fedora", "rpm", "rpm"),
-        Ecosystem("openSUSE", "rpm", "rpm", by_source=True),
-        Ecosystem("SUSE", "rpm", "rpm", by_source=True),
-        Ecosystem("Photon OS", "rpm", "rpm", by_source=True),
-        Ecosystem("Azure Linux", "rpm", "rpm"),
-        Ecosystem("openEuler", "rpm", "rpm"),
-        Ecosystem("Mageia", "rpm", "rpm", by_source=True),
+        Ecosystem("PyPI", "pypi", normalise=_pypi_name),
+        Ecosystem("npm", "npm"),
+        Ecosystem("Maven", "maven"),
+        Ecosystem("Go", "golang"),
+        Ecosystem("crates.io", "cargo", normalise=_crate_name),
+        Ecosystem("RubyGems", "gem"),
+        Ecosystem("Packagist", "composer", normalise=str.lower),
+        Ecosystem("NuGet", "nuget", normalise=str.lower),
+        Ecosystem("Pub", "pub"),
+        Ecosystem("CRAN", "cran"),
+        Ecosystem("Hackage", "hackage"),
+        Ecosystem("Hex", "hex", normalise=str.lower),
+        Ecosystem("SwiftURL", "swift"),
+        Ecosystem("GitHub Actions", "github"),
+        Ecosystem("Bitnami", "bitnami"),
+        Ecosystem("Debian", "deb", by_source=True),
+        Ecosystem("Ubuntu", "deb", by_source=True),
+        Ecosystem("Alpine", "apk", by_source=True),
+        Ecosystem("Wolfi", "apk", by_source=True),
+        Ecosystem("Chainguard", "apk", by_source=True),
+        Ecosystem("MinimOS", "apk", by_source=True),
+        Ecosystem("AlmaLinux", "rpm"),
+        Ecosystem("Rocky Linux", "rpm"),
+        Ecosystem("Red Hat", "rpm"),
+        Ecosystem("Oracle Linux", "rpm"),
+        Ecosystem("Amazon Linux", "rpm"),
+        Ecosystem("Fedora", "rpm"),
+        Ecosystem("openSUSE", "rpm", by_source=True),
+        Ecosystem("SUSE", "rpm", by_source=True),
+        Ecosystem("Photon OS", "rpm", by_source=True),
+        Ecosystem("Azure Linux", "rpm"),
+        Ecosystem("openEuler", "rpm"),
+        Ecosystem("Mageia", "rpm", by_source=True),
     )
 }
 _DISTRIBUTION_TYPES = frozenset({"deb", "apk", "rpm"})
@@ -92,7 +93,7 @@ _BY_MAJOR = {
     "almalinux": "AlmaLinux", "rocky": "Rocky Linux", "ol": "Oracle Linux", "fedora": "Fedora", "azurelinux": "Azure Linux",
     "mageia": "Mageia", "amzn": "Amazon Linux", "mariner": "Azure Linux", "cbl-mariner": "Azure Linux",
 }  # fmt: skip
-_WHOLE = {"wolfi": "Wolfi", "chainguard": "Chainguard"}
+_WHOLE = {"wolfi": "Wolfi", "chainguard": "Chainguard", "minimos": "MinimOS"}
 
 
 def scopes_of(package: Package, distribution: Distribution) -> tuple[str, ...]:
@@ -187,7 +188,11 @@ def rules_of(ecosystem: str) -> Rules:
     """The rules for `ecosystem` as a feed writes it. *Raises* InputError for an empty or overlong text."""
     scope = parse_scope(ecosystem)
     known = ECOSYSTEMS.get(family_of(scope))
-    return Rules(scope, "", False, str) if known is None else Rules(scope, known.order, known.by_source, known.normalise)
+    try:
+        order = order_of(scope)
+    except InputError:
+        order = ""
+    return Rules(scope, order, False, str) if known is None else Rules(scope, order, known.by_source, known.normalise)
 
 
 def family_of(scope: str) -> str:
@@ -195,12 +200,10 @@ def family_of(scope: str) -> str:
     return scope.partition(":")[0]
 
 
+@functools.lru_cache(maxsize=4096)
 def order_of(scope: str) -> str:
     """The name of the version order of `scope`. *Raises* InputError for an ecosystem that is not known."""
-    ecosystem = ECOSYSTEMS.get(family_of(scope))
-    if ecosystem is None:
-        raise InputError(f"scope {scope[:80]!r}", "its version order is not known")
-    return ecosystem.order
+    return find_order(scope).name
 
 
 @functools.lru_cache(maxsize=4096)

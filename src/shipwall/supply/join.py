@@ -16,7 +16,7 @@ from shipwall.model.errors import InputError
 from shipwall.model.finding import Exploited, Finding, FixState, Severity
 from shipwall.model.package import Package
 from shipwall.model.verdict import Evidence
-from shipwall.supply.advisories.ids import is_cve, is_erratum
+from shipwall.supply.advisory_ids import is_cve, is_erratum
 from shipwall.supply.cvss import best_vector
 from shipwall.supply.ecosystems import is_distribution, order_of
 from shipwall.supply.versions import compare_versions

@@ -16,7 +16,7 @@ from shipwall.model.advisory import Advisory, Affected
 from shipwall.model.errors import InputError
 from shipwall.model.finding import Exploited, Finding, FixState
 from shipwall.model.package import Distribution, Inventory, Package, Skipped
-from shipwall.supply.advisories.ids import is_bug_fix
+from shipwall.supply.advisory_ids import is_bug_fix
 from shipwall.supply.ecosystems import distribution_scopes, order_of, parse_name, scopes_of
 from shipwall.supply.join import Hit, join_hits
 from shipwall.supply.modules import Stream, stream_fits

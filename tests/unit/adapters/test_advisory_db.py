@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 from tests.advisories import make_database
 
-from shipwall.adapters.advisory_db import AdvisoryDb, DbWriter, FeedState, rewriting
+from shipwall.adapters.advisory_db import AdvisoryDb
 from shipwall.adapters.advisory_db.bundle import export_bundle, import_bundle, is_bundle
+from shipwall.adapters.advisory_db.writer import DbWriter, rewriting
 from shipwall.adapters.keys import Keys
 from shipwall.model.advisory import Advisory, Affected, Range
 from shipwall.model.errors import InputError, ShipwallError, StorageError, TrustError
 from shipwall.model.finding import Exploited
+from shipwall.supply.feeds import FeedState
 
 
 def advisory(name: str, scope: str = "PyPI", package: str = "a") -> Advisory:

@@ -1,11 +1,10 @@
 """The database of advisories: one SQLite file, replaced as a whole by each update, read by everybody at once.
 
-Takes: a path, and items of feeds. Gives: `AdvisoryDb` for the matcher; `rewriting` for updates; documents of files and upstreams.
+Takes: a path, and items of feeds. Gives: `AdvisoryDb` for the matcher; `writer.rewriting` for updates; documents of files and upstreams.
 Never: decisions about what an advisory means.
 Start here: `reader.py`, `writer.py`, `form.py`.
 """
 
-from shipwall.adapters.advisory_db.reader import AdvisoryDb, FeedState
-from shipwall.adapters.advisory_db.writer import DbWriter, rewriting
+from shipwall.adapters.advisory_db.reader import AdvisoryDb
 
-__all__ = ["AdvisoryDb", "DbWriter", "FeedState", "rewriting"]
+__all__ = ["AdvisoryDb"]

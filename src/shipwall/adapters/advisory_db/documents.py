@@ -1,4 +1,4 @@
-"""Files of a feed → its documents: a zip, a folder, JSON lines, one JSON, each also gzip or zstd. Bounded everywhere.
+"""Files of a feed → its documents: a zip, a folder, JSON lines, one JSON or a list of them, each also gzip or zstd. Bounded everywhere.
 
 Of a format whose files are documents themselves (Debian's tracker, secdb, KEV, EPSS) the whole file is the document.
 """
@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+import msgspec
+
 from shipwall.model.errors import InputError, ShipwallError, StorageError
 from shipwall.model.package import Skipped
 from shipwall.supply.advisories import Format, Item
@@ -21,6 +23,7 @@ _CHUNK = 1 << 20
 _MAX_DOCUMENT_BYTES = 512 << 20
 _MAX_RECORD_BYTES = 64 << 20
 _MAX_RECORDS = 5_000_000
+_list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _GZIP, _ZSTD, _ZIP = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK\x03\x04"
 
 
@@ -108,7 +111,7 @@ def _zip(file: BinaryIO, path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
-    """JSON lines; or one JSON value, told by a first line that does not end it."""
+    """JSON lines; or one JSON object or list of objects, told by a first line that does not end an object."""
     number = 0
     held = b""
     for chunk in _plain(path):
@@ -122,12 +125,24 @@ def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
                 yield f"{path.name}:{number}", line
         if len(held) > _MAX_RECORD_BYTES:
             raise InputError(str(path), f"has a record of more than {_MAX_RECORD_BYTES} bytes", "name another file")
-    if held.strip():
+    if number == 0 and held.lstrip().startswith(b"["):
+        yield from _listed(held, path.name)
+    elif held.strip():
         yield (f"{path.name}:{number + 1}" if number else path.name), held
 
 
+def _listed(data: bytes, name: str) -> Iterator[tuple[str, bytes]]:
+    """The items of a JSON list."""
+    try:
+        items = _list_decoder.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(name, f"is no JSON list: {str(error)[:200]}") from error
+    for number, item in enumerate(items, 1):
+        yield f"{name}:[{number}]", bytes(item)
+
+
 def _is_one_document(held: bytes) -> bool:
-    """Whether the bytes so far are the beginning of a JSON object spread over lines."""
+    """Whether the bytes so far are the beginning of a JSON value spread over lines, or of a list."""
     first = held.split(b"\n", 1)[0].rstrip()
     return len(held) <= _MAX_RECORD_BYTES and not first.endswith(b"}")
 

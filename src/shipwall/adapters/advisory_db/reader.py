@@ -15,32 +15,11 @@ from shipwall.adapters.advisory_db.form import APPLICATION_ID, BLOCK, SCHEMA, SH
 from shipwall.model.advisory import Advisory
 from shipwall.model.errors import InputError, StorageError
 from shipwall.model.finding import Exploited
-from shipwall.supply.advisories.ids import cve_number
+from shipwall.supply.advisory_ids import cve_number
+from shipwall.supply.feeds import FeedState
 from shipwall.supply.match_advisories import Entry
 
 _MAX_ASKED = 500  # parameters of one statement
-
-
-class FeedState(msgspec.Struct, frozen=True, kw_only=True):
-    """One feed of the database. `time_ns`: when its data were fetched or imported; `checked_ns`: when upstream last said they are current.
-
-    `etag` and `modified` are upstream's validators, `digest` the SHA-256 of what was read. Counts are of what was stored.
-    """
-
-    name: str
-    format: str
-    url: str = ""
-    etag: str = ""
-    modified: str = ""
-    digest: str = ""
-    time_ns: int = 0
-    checked_ns: int = 0
-    advisories: int = 0
-    affected: int = 0
-    ranges: int = 0
-    versions: int = 0
-    signs: int = 0
-    skipped: int = 0
 
 
 class AdvisoryDb:

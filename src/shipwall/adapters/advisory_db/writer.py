@@ -24,14 +24,15 @@ from shipwall.adapters.advisory_db.form import (
     pack_body,
     pack_entry,
 )
-from shipwall.adapters.advisory_db.reader import AdvisoryDb, FeedState
+from shipwall.adapters.advisory_db.reader import AdvisoryDb
 from shipwall.adapters.files import locked
 from shipwall.model.advisory import Advisory, Affected
 from shipwall.model.errors import InputError, ShipwallError, StorageError
 from shipwall.model.finding import Exploited
 from shipwall.model.package import Skipped
 from shipwall.supply.advisories import Item
-from shipwall.supply.advisories.ids import cve_number
+from shipwall.supply.advisory_ids import cve_number
+from shipwall.supply.feeds import FeedState
 
 _HELD_BYTES = 96 << 20  # packed entries kept in memory before they become rows
 _ENTRY_OVERHEAD_BYTES = 64

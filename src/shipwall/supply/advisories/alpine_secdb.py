@@ -15,7 +15,7 @@ from shipwall.model.advisory import Advisory, Affected, Range
 from shipwall.model.errors import InputError
 from shipwall.model.finding import FixState
 from shipwall.model.package import Skipped
-from shipwall.supply.advisories.ids import is_cve
+from shipwall.supply.advisory_ids import is_cve
 from shipwall.supply.ecosystems import parse_scope
 
 MAX_BYTES = 128 << 20

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from shipwall.model.errors import InputError
 from shipwall.model.finding import Exploited
 from shipwall.model.package import Skipped
-from shipwall.supply.advisories.ids import is_cve
+from shipwall.supply.advisory_ids import is_cve
 
 MAX_BYTES = 256 << 20
 

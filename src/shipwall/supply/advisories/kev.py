@@ -12,8 +12,8 @@ import msgspec
 from shipwall.model.errors import InputError
 from shipwall.model.finding import Exploited
 from shipwall.model.package import Skipped
-from shipwall.supply.advisories.ids import is_cve
 from shipwall.supply.advisories.times import parse_time
+from shipwall.supply.advisory_ids import is_cve
 
 MAX_BYTES = 64 << 20
 

@@ -15,9 +15,9 @@ import msgspec
 from shipwall.model.advisory import Advisory, Affected, Range
 from shipwall.model.errors import InputError
 from shipwall.model.finding import FixState, Severity
-from shipwall.supply.advisories.ids import is_cve, is_erratum
 from shipwall.supply.advisories.severities import WORDS, parse_severity
 from shipwall.supply.advisories.times import parse_time
+from shipwall.supply.advisory_ids import is_cve, is_erratum
 from shipwall.supply.ecosystems import rules_of
 from shipwall.supply.modules import ANY_MODULE, find_modules, is_modular
 from shipwall.supply.versions import version_key

@@ -21,10 +21,10 @@ import msgspec
 
 from shipwall.lang.yaml_text import Node, parse_yaml
 from shipwall.supply.advisories import FORMATS
+from shipwall.supply.feeds import DEFAULT_MAX_AGE_DAYS
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
-DEFAULT_MAX_AGE_DAYS = 7
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
