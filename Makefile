@@ -36,7 +36,7 @@ fmt: $(VENV)/.ready ## format and mend what can be mended
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format -q .
 
 golden: setup ## renew the golden files (read the difference before you commit it)
-	@SHIPWALL_RENEW_GOLDEN=1 $(BIN)/python -m pytest -q tests/golden
+	@SHIPWALL_RENEW_GOLDEN=1 $(BIN)/python -m pytest -q tests/golden tests/house/test_formats.py
 
 bench: setup ## what the sensor costs and what a scan needs
 	@$(BIN)/python -m scripts.bench

@@ -22,6 +22,7 @@ NOUNS: dict[str, str | None] = {
     "image": "image",
     "fleet": "fleet",
     "db": "db",
+    "sbom": "sbom",
     "key": "key",
     "demo": None,
     "up": None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from shipwall.model.digest import Digest
 
 SourceArgument = Annotated[
-    str, typer.Argument(help="tar (docker save, OCI layout, root file system), '-', folder, REGISTRY/REPOSITORY[:TAG|@DIGEST]")
+    str,
+    typer.Argument(
+        help="tar (docker save, OCI layout, root file system), folder, SBOM file, '-', REGISTRY/REPOSITORY[:TAG|@DIGEST]"
+    ),
 ]
 EngineOption = Annotated[Path | None, typer.Option("--engine", help="socket of an engine; SOURCE is then a reference it knows")]
 PlatformOption = Annotated[str, typer.Option("--platform", help="choose from a multi-platform image, e.g. linux/arm64")]
@@ -123,8 +126,8 @@ def progress() -> Iterator[Callable[[str], None]]:
         yield lambda line: status.update(neutral(line).replace("[", "\\["))
 
 
-def show_table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    """Rows under heads: a table on a terminal, columns two blanks apart elsewhere."""
+def show_table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]], words: Mapping[str, str] | None = None) -> None:
+    """Rows under heads: a table on a terminal, columns two blanks apart elsewhere. `words` have a style of their own on a terminal."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -139,5 +142,9 @@ def show_table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     for head in heads:
         table.add_column(head, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(neutral(cell)) for cell in row))
+        cells_shown = [Text(neutral(cell)) for cell in row]
+        for word, style in (words or {}).items():
+            for cell in cells_shown:
+                cell.highlight_words([word], style)
+        table.add_row(*cells_shown)
     Console(highlight=False).print(table)

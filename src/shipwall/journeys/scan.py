@@ -13,6 +13,7 @@ from shipwall.adapters.advisory_db import AdvisoryDb
 from shipwall.adapters.images import open_image
 from shipwall.adapters.inventories import Inventories, listing_version
 from shipwall.adapters.report import no_report
+from shipwall.adapters.sbom_file import load_sbom
 from shipwall.model.errors import RemoteError, ShipwallError, StorageError, UnsupportedError
 from shipwall.model.finding import ScanResult
 from shipwall.model.package import Inventory, Skipped
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from shipwall.adapters.debian_archive import DebianArchive
 
 Say = Callable[[str], None]
+Refine = Callable[[Inventory, ScanResult], ScanResult]
+"""What is done to a result before anybody hears of it: VEX statements, ignore files."""
 
 
 class ScanReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +51,11 @@ def silent(_line: str) -> None:
     """Say nothing."""
 
 
+def as_found(_inventory: Inventory, result: ScanResult) -> ScanResult:
+    """Leave a result as it is."""
+    return result
+
+
 def list_image(
     source: str,
     *,
@@ -58,13 +66,15 @@ def list_image(
     rehash: bool = False,
     say: Say = silent,
 ) -> Inventory:
-    """The inventory of the image `source` (as `open_image` takes it).
+    """The inventory of the image `source` (as `open_image` takes it), or the one in the SBOM file `source`.
 
     With `inventories` the result is kept there, and an image that is there already is not read again, wherever it lies: its manifest
     (checked against its digest) names every layer by digest, so the inventory is that of this digest even if a layer's file has been
     changed or lost since. An engine's image is known by the id the engine gives it. `rehash` reads and checks every byte all the same.
     *Raises* what `open_image` raises, and TrustError.
     """
+    if engine_socket is None and (stated := load_sbom(source)) is not None:
+        return stated  # not kept: only a list made from the image itself is this installation's
     trusted = None if rehash else inventories
     if engine_socket is not None and trusted is not None and not platform:
         from shipwall.adapters.images.remote import engine_image_id
@@ -112,8 +122,9 @@ def scan_image(
     rehash: bool = False,
     say: Say = silent,
     report: Callable[[Message], None] = no_report,
+    refine: Refine = as_found,
 ) -> ScanReport:
-    """List `source`, then judge the list. *Raises* as `list_image` and `scan_inventory`."""
+    """List `source`, then judge the list, then `refine` what was found. *Raises* as `list_image` and `scan_inventory`."""
     started = time.monotonic_ns()
     inventory = list_image(
         source,
@@ -126,6 +137,7 @@ def scan_image(
     )
     listed = time.monotonic_ns()
     result, failure = _judge(inventory, archive, now_ns, database)
+    result = refine(inventory, result)
     matched = time.monotonic_ns()
     if inventory.image is not None:
         _tell(report, inventory, result, source, now_ns, (listed - started, matched - listed))
