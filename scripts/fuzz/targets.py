@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from tests.images import OS_RELEASE, debian_files, image_config, make_tar, oci_files
+from tests.package_files import SAMPLES
 
+from shipwall.model.errors import InputError
 from shipwall.model.package import Package, Skipped
-from shipwall.supply.catalog import list_packages, make_view
+from shipwall.supply.catalog import READERS, list_packages, make_view
 from shipwall.supply.catalog.os_release import parse_os_release
 from shipwall.supply.deb import read_changelog
 from shipwall.supply.layers import FileReader, View
@@ -69,6 +72,19 @@ def _changelogs() -> Iterable[bytes]:
     return (b"!<arch>\ndata.tar.gz".ljust(56) + b"%-10d`\n" % len(data) + data,)
 
 
+def _reader(reader: FileReader) -> Target:
+    """A reader of packages, given every path it has a sample of."""
+    samples = [(path, content) for name, path, content, _package in SAMPLES if name == reader.name]
+    paths = sorted({path for path, _content in samples})
+
+    def run(data: bytes) -> None:
+        for path in paths:
+            with contextlib.suppress(InputError):
+                reader.parse(path, data)
+
+    return Target(reader.name.replace(" ", "-"), run, lambda: [content for _path, content in samples])
+
+
 TARGETS: tuple[Target, ...] = (
     Target("tar", _walk, _tars),
     Target("merge", _merge, _tars),
@@ -81,4 +97,5 @@ TARGETS: tuple[Target, ...] = (
     Target("config", lambda data: parse_config(data, "config"), lambda: [image_config([b"x"])]),
     Target("os-release", parse_os_release, lambda: [OS_RELEASE]),
     Target("deb", lambda data: read_changelog(io.BytesIO(data), "deb"), _changelogs),
+    *(_reader(reader) for reader in READERS),
 )

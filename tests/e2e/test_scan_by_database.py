@@ -114,3 +114,13 @@ def test_update_from_a_configured_mirror(folder: Path) -> None:
     assert "feed gone" in error
     assert run(folder, "db", "update", "--config", "feeds.yaml", "--feed", "debian")[0] == 0
     assert run(folder, "db", "update", "--config", "feeds.yaml", "--feed", "nonsense")[0] == 3
+
+
+def test_the_end_of_a_release_is_told(folder: Path) -> None:
+    files = debian_files({"bash": "5.2-1"}) | {"usr/lib/os-release": b'ID=debian\nVERSION_ID="9"\n'}
+    save_docker(folder / "shop.tar", [make_tar(files)], ["shop:1"])
+    record = json.dumps(RECORD).replace("Debian:12", "Debian:9")
+    (folder / "debian.json").write_text(record)
+    assert run(folder, "db", "import", "--format", "osv", "debian.json", "--to", "my.sqlite")[0] == 0
+    notices = scan(folder, "--db", "my.sqlite")["notices"]
+    assert any(one.startswith("Debian 9 gets no security updates since 2022-06-30") for one in notices)

@@ -20,6 +20,7 @@ from shipwall.model.package import Inventory, Skipped
 from shipwall.model.wire import ImageStep, Message
 from shipwall.supply.archive_index import ArchivePackage
 from shipwall.supply.catalog import list_packages, make_view
+from shipwall.supply.distributions import end_of_life_notice
 from shipwall.supply.feeds import find_old
 from shipwall.supply.join import join_findings
 from shipwall.supply.match import Update, find_updates, rank_carriers, render_findings
@@ -159,6 +160,15 @@ def find_database(named: Path | None, configured: Path) -> Path | None:
 
 
 def _judge(
+    inventory: Inventory, archive: DebianArchive | None, now_ns: int, database: Path | None
+) -> tuple[ScanResult, ShipwallError | None]:
+    """The findings, with a notice when the distribution's release gets no updates any more: silence then means nothing."""
+    result, failure = _judge_by_all(inventory, archive, now_ns, database)
+    notice = end_of_life_notice(inventory.distribution, now_ns)
+    return (msgspec.structs.replace(result, notices=(notice, *result.notices)) if notice else result), failure
+
+
+def _judge_by_all(
     inventory: Inventory, archive: DebianArchive | None, now_ns: int, database: Path | None
 ) -> tuple[ScanResult, ShipwallError | None]:
     """By both sources; one that fails is no failure as long as the other judges."""

@@ -72,8 +72,8 @@ def find_updates(inventory: Inventory, archive: Iterable[ArchivePackage]) -> tup
         if update is not None:
             updates.append(update)
     for ecosystem, count in sorted(others.items()):
-        reason = f"the archive of {inventory.distribution.id or 'the distribution'} does not judge {ecosystem} packages"
-        skipped.append(Skipped(what=f"{count} {ecosystem} package{'s' * (count > 1)}", reason=reason))
+        what = f"{count} {ecosystem} package{'s' * (count > 1)}"
+        skipped.append(Skipped(what=what, reason=f"no advisories for {ecosystem} packages in the distribution's archive"))
     return updates, skipped
 
 
