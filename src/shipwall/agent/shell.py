@@ -32,6 +32,7 @@ from shipwall.adapters.inventories import Inventories
 from shipwall.adapters.journal import Journal
 from shipwall.adapters.keys import Keys
 from shipwall.adapters.link import node_name
+from shipwall.adapters.observed import Observed
 from shipwall.adapters.registry import Registry
 from shipwall.adapters.rule_files import load_rules
 from shipwall.agent.acts import Acts
@@ -89,6 +90,7 @@ class Agent:
         self.policy = _read_policy(settings.response)
         self.inventories = Inventories(self.instance.state / "inventories")
         self.promotions = Promotions(self.instance)
+        self.observed = Observed(self.instance.observed)
         watch = Watch(load_rules(*settings.rules), self.node, boot=f"{self.started_ns:x}")
         self.core = Core(self.node, watch, self.inventories.get)
         self._core_lock = threading.RLock()
@@ -389,8 +391,18 @@ class Agent:
 
     def _tick(self) -> None:
         self._follow_functions()
+        self._keep_observed()
         self._measure_cost()
         self.outbox.put(self.health())
+
+    def _keep_observed(self) -> None:
+        with self._core_lock:
+            changed = self.core.executed.take_changed()
+        try:
+            for image, paths in changed.items():
+                self.observed.add(image, paths, time.time_ns())
+        except ShipwallError as error:
+            say(f"what is in use is not kept: {error.line()}")
 
     def _follow_functions(self) -> None:
         try:

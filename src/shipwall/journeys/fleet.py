@@ -7,25 +7,24 @@ from pathlib import Path
 from typing import NamedTuple
 
 from shipwall.adapters.advisory_db import AdvisoryDb
-from shipwall.adapters.fleet import NO_LAYER, Fleet, FleetImage, ListedImage
+from shipwall.adapters.fleet import Fleet, FleetImage
 from shipwall.adapters.instance import Instance
 from shipwall.adapters.inventories import Inventories
 from shipwall.adapters.registry import Registry
 from shipwall.adapters.report import Reporter, no_report
+from shipwall.journeys.keep import keep_image
 from shipwall.journeys.scan import list_image, silent
 from shipwall.model.digest import parse_digest
 from shipwall.model.errors import InputError, ShipwallError
 from shipwall.model.finding import Finding
 from shipwall.model.image import parse_image_ref
-from shipwall.model.package import Inventory, Package, Skipped
+from shipwall.model.package import Package, Skipped
 from shipwall.model.wire import ImageStep, Message
 from shipwall.supply.fleet import (
     Change,
-    Component,
     Query,
     Touched,
     compare_findings,
-    component_of,
     group_by_image,
     judge_components,
     parse_query,
@@ -33,20 +32,6 @@ from shipwall.supply.fleet import (
 
 _NOTHING_SAID = b"-"
 _MAX_TOLD = 1000
-
-
-def keep_image(path: Path, inventory: Inventory, name: str, now_ns: int) -> bool:
-    """Keep `inventory` in the fleet at `path`, seen under `name`; whether it brought anything new. A plain folder is not kept."""
-    if inventory.image is None:
-        return False
-    layers = {diff_id: index for index, diff_id in enumerate(inventory.image.diff_ids[:NO_LAYER])}
-    components: dict[Component, int] = {}
-    for package in inventory.packages:
-        component = component_of(package, inventory.distribution)
-        components[component] = min(layers.get(package.layer, NO_LAYER), components.get(component, NO_LAYER))
-    listed = ListedImage(inventory.image, inventory.distribution, inventory.created, inventory.history, components)
-    with Fleet(path, write=True) as fleet:
-        return fleet.put(listed, name, now_ns)
 
 
 class Added(NamedTuple):
