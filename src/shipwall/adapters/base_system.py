@@ -25,7 +25,7 @@ from shipwall.adapters.tools import find_tool, tools_environment
 from shipwall.model.errors import InputError, RemoteError, StorageError, UnsupportedError
 from shipwall.supply.normalise import normalise_layer
 
-_FORM = 1  # part of the cache's key: raise it when the same archive is to give another file system
+_FORM = 2  # part of the cache's key: raise it when the same archive is to give another file system
 _MAX_RELEASE_BYTES = 8 << 20
 _SECURITY = re.compile(r"(.+)(?:-security|/updates)\Z")
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,127}\Z")
