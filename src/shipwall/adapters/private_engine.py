@@ -274,7 +274,9 @@ class PrivateEngine:
         registry = folder / "registry"
         registry.mkdir(exist_ok=True, mode=0o700)
         write_whole(folder / "resolv.conf", f"nameserver {NAME_SERVER}\n".encode())
-        write_whole(folder / "registry.yml", REGISTRY_YML.format(root=json.dumps(str(registry)), address=f"0.0.0.0:{port}").encode())
+        write_whole(
+            folder / "registry.yml", REGISTRY_YML.format(root=json.dumps(str(registry)), address=f"0.0.0.0:{port}").encode()
+        )
         write_whole(
             self.configuration, b"{}\n"
         )  # an enrolled plugin is of the agent that enrolled it, and that one is not running now

@@ -71,7 +71,7 @@ class Counters(NamedTuple):
     pending_bytes: int
 
 
-NOTHING_COUNTED = Counters(0, 0, {}, {}, {}, {}, {}, 0)
+NOTHING_COUNTED = Counters(0, 0, {}, {}, {}, {}, 0)
 """Where no sensor runs."""
 
 
