@@ -4,10 +4,10 @@ PYTHON ?= $(shell /usr/bin/python3 -c 'import sys; print("/usr/bin/python3" if s
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help up demo test check fmt bench docs bpf setup lock golden clean
+.PHONY: help up demo test check fmt bench bench-scan fuzz docs bpf setup lock golden clean
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
 $(VENV)/.ready: requirements.lock pyproject.toml scripts/setup
 	@PYTHON="$(PYTHON)" scripts/setup
@@ -36,10 +36,17 @@ fmt: $(VENV)/.ready ## format and mend what can be mended
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format -q .
 
 golden: setup ## renew the golden files (read the difference before you commit it)
-	@SHIPWALL_RENEW_GOLDEN=1 $(BIN)/python -m pytest -q tests/golden
+	@SHIPWALL_RENEW_GOLDEN=1 $(BIN)/python -m pytest -q tests/golden tests/house/test_formats.py
 
 bench: setup ## what the sensor costs and what a scan needs
 	@$(BIN)/python -m scripts.bench
+
+bench-scan: $(VENV)/.ready ## what the scanner costs, beside its targets (ROWS="words of a row's name"); makes its images first
+	@PYTHONPATH=scripts $(BIN)/python -m bench_scan $(ROWS)
+
+fuzz: $(VENV)/.ready ## hostile bytes for every parser, SECONDS each (default 20)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r scripts/fuzz/requirements.lock
+	@PYTHONPATH=scripts:. $(BIN)/python -m fuzz $(TARGETS) --seconds $(or $(SECONDS),20)
 
 docs: setup ## renew the screenshots of the console from a real run of the demo
 	@$(BIN)/python scripts/screenshots.py

@@ -22,7 +22,7 @@ _FLAGS = (
 )  # fmt: skip
 PAGES = {
     "overview": "/", "containers": "/containers", "alerts": "/alerts", "evidence": "/evidence", "admissions": "/admissions",
-    "audit": "/audit",
+    "audit": "/audit", "images": "/images",
 }  # fmt: skip
 
 

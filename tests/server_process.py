@@ -92,13 +92,14 @@ def running_server(*arguments: str, environment: dict[str, str] | None = None) -
     instance = Instance(state)
     state.chmod(0o711)
     root = os.geteuid() == 0
-    for folder, mode in ((instance.server, 0o700), (instance.run, 0o755), (instance.evidence, 0o750)):
+    shown = {instance.evidence, instance.fleet.parent}
+    for folder, mode in ((instance.server, 0o700), (instance.run, 0o755), *((one, 0o750) for one in shown)):
         folder.mkdir(mode=mode)
         if root:
-            os.chown(folder, 0 if folder == instance.evidence else SERVER_ID, SERVER_ID)
+            os.chown(folder, 0 if folder in shown else SERVER_ID, SERVER_ID)
     argv = [sys.executable, "-m", "shipwall.server", "--state", str(state), *arguments]
     if root:
-        argv = unprivileged_argv(argv, SERVER_ID, [instance.server, instance.run, instance.evidence])
+        argv = unprivileged_argv(argv, SERVER_ID, [instance.server, instance.run, *shown])
     log = state / "server.log"
     try:
         with log.open("wb") as output:

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from bench_scan.rows import Measured, Row
 
+from bench_scan.rows import Measured, Row
 from shipwall.adapters.advisory_db import AdvisoryDb
 from shipwall.journeys.advisories import import_files
 from shipwall.supply.feeds import FeedState

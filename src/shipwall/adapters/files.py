@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from shipwall.model.errors import StorageError
+from shipwall.model.errors import InputError, StorageError
 
 
 def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
@@ -34,6 +34,20 @@ def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
             os.close(folder)
     except OSError as error:
         raise StorageError(str(path), error.strerror or str(error), "free space or mend the folder, then try again") from error
+
+
+def read_bounded(path: Path, max_bytes: int) -> bytes:
+    """The bytes of the file `path`. Raises InputError for one that is not there, no file or too big, StorageError for an unreadable one."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(max_bytes + 1)
+    except (FileNotFoundError, IsADirectoryError, ValueError) as error:
+        raise InputError(str(path)[:200], "is no file here") from error
+    except OSError as error:
+        raise StorageError(str(path), error.strerror or str(error), "make it readable") from error
+    if len(data) > max_bytes:
+        raise InputError(str(path)[:200], f"has more than {max_bytes} bytes")
+    return data
 
 
 @contextmanager

@@ -54,6 +54,11 @@ class Instance:
         return self.state / "advisories" / "advisories.sqlite"
 
     @property
+    def fleet(self) -> Path:
+        """Which image has which packages; readable by the server."""
+        return self.state / "fleet" / "fleet.db"
+
+    @property
     def link_socket(self) -> Path:
         """Where the server hears agent and command line (wire form)."""
         return self.run / "link.sock"

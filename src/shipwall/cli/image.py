@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from shipwall.cli import image_build, promotion, rebuild
-from shipwall.cli.output import Output, OutputOption, console, neutral, print_json, stderr
+from shipwall.cli import fleet, image_build, image_diff, promotion, rebuild
+from shipwall.cli.inventory_output import ListOutput, ListOutputOption, render_inventory, show_inventory
+from shipwall.cli.judgements import FailOnOption, IgnoreOption, VexOption, finish, load_judgements, parse_conditions
+from shipwall.cli.output import ToOption, put_out
+from shipwall.cli.scan_output import ScanOutput, ScanOutputOption, put_report, report_of
 from shipwall.cli.sources import (
     ArchiveOption,
     CacheOption,
@@ -19,34 +22,29 @@ from shipwall.cli.sources import (
     KeyringOption,
     OfflineOption,
     PlatformOption,
+    RehashOption,
     SourceArgument,
     SuiteOption,
     inventories_of,
     progress,
-    show_table,
 )
-
-if TYPE_CHECKING:
-    from shipwall.journeys.scan import ScanReport
-    from shipwall.model.finding import Finding
-    from shipwall.model.package import Inventory, Skipped
 
 app = typer.Typer(help="List, scan, gate, sign, promote and rebuild images.", no_args_is_help=True)
 
-_MAX_SHOWN_IDS = 3
-_MAX_SHOWN_SKIPPED = 10
-
 StateOption = Annotated[
     Path | None,
-    typer.Option("--state", help="keep the inventory in this state folder; default: in the system's, if there is one"),
+    typer.Option("--state", help="keep the inventory in this state folder; default: the system's, else your cache"),
 ]
 
 
 @app.command()
 def scan(
     source: SourceArgument,
-    output: OutputOption = Output.TABLE,
-    fail_on_fix: Annotated[bool, typer.Option("--fail-on-fix", help="exit 1 when a finding has a fix")] = False,
+    output: ScanOutputOption = ScanOutput.TABLE,
+    to: ToOption = None,
+    fail_on: FailOnOption = None,
+    vex: VexOption = None,
+    ignore: IgnoreOption = None,
     archive: ArchiveOption = "",
     suite: SuiteOption = None,
     keyring: KeyringOption = None,
@@ -57,6 +55,7 @@ def scan(
     platform: PlatformOption = "",
     allow_http: HttpOption = False,
     state: StateOption = None,
+    rehash: RehashOption = False,
 ) -> None:
     """Which known problems the packages of an image have, and which of them have a fix.
 
@@ -65,9 +64,13 @@ def scan(
     CVE ids. Without a database problems that have no fix are not seen. With --db only that database judges. Needs neither root nor an
     engine, a server or configuration.
 
-    Exit codes: 0 scanned, with or without findings; 1 --fail-on-fix and a fix waits; 3 SOURCE is no readable image; 4 a signature or
-    digest does not match; 6 the archive or registry was not reached (findings unknown, packages are listed); 7 no security archive is known
-    for the distribution (the same); 8 disk.
+    --fail-on takes a condition in CEL over `finding` or `scan`; docs/formats/conditions.md lists their fields. --vex reads OpenVEX and
+    CycloneDX; a statement that matches nothing is said with the nearest package. --ignore reads docs/formats/ignore.md; no such file is
+    read unless it is named.
+
+    Exit codes: 0 scanned, with or without findings; 1 a --fail-on condition is true; 3 SOURCE is no readable image or SBOM, or a
+    condition, VEX or ignore file is not what it should be; 4 a signature or digest does not match; 6 the archive or registry was not
+    reached (findings unknown, packages are listed); 7 no security archive is known for the distribution (the same); 8 disk.
 
     Examples:
 
@@ -75,7 +78,9 @@ def scan(
 
       docker save shop | shipwall image scan - --output json
 
-      shipwall image scan localhost:5000/dev/shop:1 --fail-on-fix
+      shipwall image scan localhost:5000/dev/shop:1 --fail-on 'finding.severity >= HIGH && finding.fixed' --fail-on finding.kev
+
+      shipwall image scan shop.tar --vex vendor.openvex.json --ignore accepted.yaml --output html --to shop.html
 
       shipwall image scan shop.tar --db advisories.sqlite --output json
 
@@ -86,47 +91,48 @@ def scan(
     from shipwall.adapters.report import Reporter
     from shipwall.journeys.scan import find_database, scan_image
 
+    if to is not None and output is ScanOutput.TABLE:
+        raise typer.BadParameter("a table goes to the terminal; choose another --output for a file", param_hint="--to")
+    now_ns = time.time_ns()
+    conditions = parse_conditions(fail_on)
+    refine = load_judgements(source, vex, ignore, now_ns)
     with (
         progress() as say,
         DebianArchive(url=archive, suites=suite or (), keyring=keyring, cache=cache, offline=offline, report=say) as advisories,
     ):
-        report = scan_image(
+        scanned = scan_image(
             source,
             None if database else advisories,
-            time.time_ns(),
+            now_ns,
             database=find_database(database, find_instance(state).advisories),
             engine_socket=engine,
             allow_http=allow_http,
             platform=platform,
             inventories=inventories_of(state),
+            rehash=rehash,
             say=say,
             report=Reporter(find_instance(state).link_socket),
+            refine=refine,
         )
-    if output is Output.JSON:
-        print_json(render_report(report))
-    else:
-        _show_report(report)
-    if report.unjudged is not None:
-        stderr.print(f"shipwall: findings unknown: {neutral(report.unjudged[1])}", markup=False)
-        raise typer.Exit(report.unjudged[0])
-    if fail_on_fix and any(finding.fixed_version for finding in report.result.findings):
-        raise typer.Exit(1)
+    put_report(report_of(scanned), output, to, now_ns)
+    finish(scanned, conditions)
 
 
 @app.command("list")
 def list_packages(
     source: SourceArgument,
-    output: OutputOption = Output.TABLE,
+    output: ListOutputOption = ListOutput.TABLE,
+    to: ToOption = None,
     files: Annotated[bool, typer.Option("--files", help="with the files each package owns")] = False,
-    cyclonedx: Annotated[bool, typer.Option("--cyclonedx", help="as a CycloneDX SBOM (JSON)")] = False,
     engine: EngineOption = None,
     platform: PlatformOption = "",
     allow_http: HttpOption = False,
     state: StateOption = None,
+    rehash: RehashOption = False,
 ) -> None:
     """The packages in an image: its bill of materials.
 
-    Exit codes: 0 listed; 3 SOURCE is no readable image; 4 a digest does not match; 6 registry or engine not reached; 8 disk.
+    Exit codes: 0 listed; 3 SOURCE is no readable image or SBOM; 4 a digest does not match; 6 registry or engine not reached; 8 disk.
 
     Examples:
 
@@ -134,124 +140,30 @@ def list_packages(
 
       shipwall image list shop.tar --files | grep /usr/sbin/nginx
 
-      shipwall image list localhost:5000/dev/shop:1 --cyclonedx > shop.cdx.json
+      shipwall image list localhost:5000/dev/shop:1 --output cyclonedx --to shop.cdx.json
     """
     from shipwall.journeys.scan import list_image
 
     with progress() as say:
         inventory = list_image(
-            source, engine_socket=engine, allow_http=allow_http, platform=platform, inventories=inventories_of(state), say=say
+            source,
+            engine_socket=engine,
+            allow_http=allow_http,
+            platform=platform,
+            inventories=inventories_of(state),
+            rehash=rehash,
+            say=say,
         )
-    if cyclonedx:
-        from shipwall.supply.sbom import render_sbom
-
-        print_json(render_sbom(inventory, time.time_ns()))
-    elif output is Output.JSON:
-        print_json(inventory if files else _without_files(inventory))
+    if output is ListOutput.TABLE:
+        if to is not None:
+            raise typer.BadParameter("--to needs --output json, cyclonedx or spdx", param_hint="--to")
+        show_inventory(inventory, with_files=files)
     else:
-        _show_inventory(inventory, with_files=files)
+        put_out(render_inventory(inventory, output, time.time_ns(), with_files=files), to)
 
 
-def render_report(report: ScanReport) -> dict[str, Any]:
-    """The JSON form of a scan. Durations are left out, so that equal scans are equal texts."""
-    inventory, result = report.inventory, report.result
-    unknown = sum(finding.severity.value == "unknown" for finding in result.findings)
-    return {
-        "source": report.source,
-        "image": inventory.image,
-        "distribution": inventory.distribution,
-        "advisories": result.advisories,
-        "advisories_time_ns": result.advisories_time_ns,
-        "summary": {
-            "packages": len(inventory.packages),
-            "findings": len(result.findings),
-            "with_fix": sum(bool(finding.fixed_version) for finding in result.findings),
-            "severity_unknown": unknown,
-            "skipped": len(inventory.skipped) + len(result.skipped),
-            "judged": report.unjudged is None,
-        },
-        "findings": result.findings,
-        "skipped": [*inventory.skipped, *result.skipped],
-    }
-
-
-def _show_report(report: ScanReport) -> None:
-    inventory, result = report.inventory, report.result
-    rows = [
-        (
-            ", ".join(names),
-            installed,
-            fixed,
-            ", ".join(ids[:_MAX_SHOWN_IDS]) + (f" and {len(ids) - _MAX_SHOWN_IDS} more" if len(ids) > _MAX_SHOWN_IDS else ""),
-            evidence,
-        )
-        for (installed, fixed, ids, evidence), names in _grouped(result.findings).items()
-    ]
-    if rows:
-        show_table(("package", "installed", "fixed in", "ids", "evidence"), rows)
-    elif report.unjudged is None:
-        console.print("no package has a fix waiting")
-    _show_skipped([*inventory.skipped, *result.skipped])
-    affected = len({(finding.package.name, finding.package.arch) for finding in result.findings})
-    unknown = sum(finding.severity.value == "unknown" for finding in result.findings)
-    found = f"{len(result.findings)} findings in {affected}" if report.unjudged is None else "findings unknown for all"
-    skipped = len(inventory.skipped) + len(result.skipped)
-    console.print(
-        f"\n{found} of {len(inventory.packages)} packages; severity unknown: {unknown}; skipped: {skipped}", markup=False
-    )
-    console.print(f"image: {neutral(_name(inventory))}", markup=False)
-    if result.advisories:
-        console.print(f"advisories: {neutral(result.advisories)}", markup=False)
-
-
-def _grouped(findings: tuple[Finding, ...]) -> dict[tuple[str, str, tuple[str, ...], str], list[str]]:
-    """Packages that share versions, ids and evidence, as binaries of one source do, in one row."""
-    by_package: dict[tuple[str, str], list[Finding]] = {}
-    for finding in findings:
-        by_package.setdefault((finding.package.name, finding.package.arch), []).append(finding)
-    rows: dict[tuple[str, str, tuple[str, ...], str], list[str]] = {}
-    for (name, _arch), own in by_package.items():
-        ids = tuple(sorted({finding.id for finding in own}))
-        proof = next((one for one in own[0].evidence if one.kind == "statement"), own[0].evidence[-1])
-        names = rows.setdefault((own[0].package.version, own[0].fixed_version, ids, proof.ref.rpartition("/")[2]), [])
-        if name not in names:
-            names.append(name)
-    return rows
-
-
-def _show_inventory(inventory: Inventory, *, with_files: bool) -> None:
-    if with_files:
-        lines = [f"{package.name} {package.version} {path}" for package in inventory.packages for path in package.files]
-        typer.echo("\n".join(neutral(line) for line in lines))
-    else:
-        rows = [(one.name, one.version, one.arch, one.source, str(len(one.files))) for one in inventory.packages]
-        show_table(("package", "version", "arch", "source", "files"), rows)
-    _show_skipped(list(inventory.skipped))
-    console.print(
-        f"\n{len(inventory.packages)} packages; skipped: {len(inventory.skipped)}\nimage: {neutral(_name(inventory))}",
-        markup=False,
-    )
-
-
-def _show_skipped(skipped: list[Skipped]) -> None:
-    for one in skipped[:_MAX_SHOWN_SKIPPED]:
-        console.print(f"skipped: {neutral(one.what)}: {neutral(one.reason)}", markup=False)
-    if len(skipped) > _MAX_SHOWN_SKIPPED:
-        console.print(f"skipped: {len(skipped) - _MAX_SHOWN_SKIPPED} more; --output json shows all")
-
-
-def _name(inventory: Inventory) -> str:
-    distribution = " ".join(filter(None, (inventory.distribution.id, inventory.distribution.version_id)))
-    return f"{inventory.image.manifest if inventory.image else 'a root file system'} ({distribution or 'unknown distribution'})"
-
-
-def _without_files(inventory: Inventory) -> Inventory:
-    import msgspec
-
-    packages = tuple(msgspec.structs.replace(package, files=()) for package in inventory.packages)
-    return msgspec.structs.replace(inventory, packages=packages)
-
-
+image_diff.register(app)
 promotion.register(app)
 rebuild.register(app)
 image_build.register(app)
+fleet.register(app)

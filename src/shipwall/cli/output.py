@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import typer
 from rich.console import Console
+
+from shipwall.lang.neutral import neutral
+
+__all__ = ["Output", "OutputOption", "ToOption", "console", "is_terminal", "neutral", "print_json", "put_out", "stderr"]
 
 
 class Output(StrEnum):
@@ -21,20 +25,26 @@ class Output(StrEnum):
 
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="table for people, json for programs")]
 
+ToOption = Annotated[Path | None, typer.Option("--to", help="write to this file, whole or not at all")]
+
 console = Console(highlight=False, soft_wrap=True)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
-
-
-def neutral(text: str) -> str:
-    """`text` with control, escape and direction characters made visible, so that hostile names cannot drive a terminal."""
-    return _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", text)
 
 
 def print_json(value: Any) -> None:
     """`value` (structs, lists, dicts) as indented JSON on standard output."""
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+    sys.stdout.flush()
+
+
+def put_out(data: bytes, to: Path | None) -> None:
+    """`data` in the file `to`, whole or not at all, or on standard output. Raises StorageError."""
+    if to is not None:
+        from shipwall.adapters.files import write_whole
+
+        write_whole(to, data)
+        return
+    sys.stdout.buffer.write(data)
     sys.stdout.flush()
 
 

@@ -1,4 +1,4 @@
-"""`shipwall image diff | rebuild`: what changed between two images, and building one again because its base was."""
+"""`shipwall image rebuild`: building an image again because its base was."""
 
 from __future__ import annotations
 
@@ -6,90 +6,36 @@ import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shipwall.cli.image_diff import render_changes, show_changes
 from shipwall.cli.output import Output, OutputOption, console, neutral, print_json, stderr
 from shipwall.cli.sources import (
     AdvisoryOptions,
     ArchiveOption,
     CacheOption,
-    EngineOption,
     HttpOption,
     ImageArgument,
     KeyringOption,
     OfflineOption,
-    SourceArgument,
     StateOption,
     SuiteOption,
     examine_source,
-    inventories_of,
     open_place,
-    progress,
-    show_table,
 )
-from shipwall.model.errors import InputError, RemoteError
+from shipwall.model.errors import InputError
 
 if TYPE_CHECKING:
     from shipwall.adapters.engine import Engine
     from shipwall.journeys.rebuild import Examined
     from shipwall.model.digest import ImageIdentity
-    from shipwall.supply.difference import InventoryDifference, ScanDifference
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands to the group `app`."""
-    app.command("diff")(diff)
+    """Add the command to the group `app`."""
     app.command("rebuild")(rebuild)
-
-
-def diff(
-    before: SourceArgument,
-    after: SourceArgument,
-    findings: Annotated[bool, typer.Option("--findings/--no-findings", help="scan both and compare the findings too")] = True,
-    output: OutputOption = Output.TABLE,
-    archive: ArchiveOption = "",
-    suite: SuiteOption = None,
-    keyring: KeyringOption = None,
-    cache: CacheOption = None,
-    offline: OfflineOption = False,
-    engine: EngineOption = None,
-    allow_http: HttpOption = False,
-    state: StateOption = None,
-) -> None:
-    """What changed between two images: packages, and their findings.
-
-    Exit codes: 0 compared, equal or not; 3 no readable image; 6 archive or registry not reached.
-
-    Examples:
-
-      shipwall image diff old.tar new.tar
-
-      shipwall image diff 127.0.0.1:5000/dev/shop:1 127.0.0.1:5000/dev/shop:2 --no-findings --output json
-    """
-    from shipwall.journeys.scan import list_image
-    from shipwall.supply.difference import difference_of_inventories, difference_of_scans
-
-    if findings:
-        options = AdvisoryOptions(archive, suite, keyring, cache, offline)
-        old, new = (examine_source(source, options, allow_http, state, engine) for source in (before, after))
-        for one in (old, new):
-            if one.unjudged is not None:
-                raise RemoteError(f"findings of {one.source}", one.unjudged[1], "compare packages alone: --no-findings")
-        packages = difference_of_inventories(old.inventory, new.inventory)
-        found = difference_of_scans(old.result, new.result)
-    else:
-        with progress() as say:
-            lists = [
-                list_image(source, engine_socket=engine, allow_http=allow_http, inventories=inventories_of(state), say=say)
-                for source in (before, after)
-            ]
-        packages, found = difference_of_inventories(lists[0], lists[1]), None
-    if output is Output.JSON:
-        print_json(_render_difference(packages, found))
-    else:
-        _show_difference(packages, found)
 
 
 def rebuild(
@@ -188,9 +134,9 @@ def rebuild(
             sign_image(place.registry, place.repository, one.after.inventory, one.after.scan, facts, signer, now_ns, report)
     if output is Output.JSON:
         answer = {"instead_of": target.manifest, "image": one.image, "parent": new.manifest}
-        print_json(answer | _render_difference(one.packages, one.findings))
+        print_json(answer | render_changes(one.packages.packages, one.findings.findings if one.findings else None))
     else:
-        _show_difference(one.packages, one.findings)
+        show_changes(one.packages.packages, one.findings.findings if one.findings else None)
         console.print(f"\n{render_summary(one.packages, one.findings)}", markup=False)
         console.print(f"rebuilt: {neutral(str(made[0].ref))} (instead of {target.manifest})", markup=False)
 
@@ -214,46 +160,3 @@ def _argument(text: str) -> tuple[str, str]:
     if not name or not equals:
         raise InputError(f"--build-arg {text[:100]!r}", "is not NAME=VALUE")
     return name, value
-
-
-def _render_difference(packages: InventoryDifference, findings: ScanDifference | None) -> dict[str, Any]:
-    def lean(package: Any) -> dict[str, str]:
-        return {"name": package.name, "version": package.version, "arch": package.arch, "layer": package.layer}
-
-    def brief(finding: Any) -> dict[str, Any]:
-        return {"id": finding.id, "package": lean(finding.package), "fixed_version": finding.fixed_version}
-
-    answer: dict[str, Any] = {}
-    parts: list[tuple[str, Any, Any]] = [("packages", packages.packages, lean)]
-    if findings is not None:
-        parts.append(("findings", findings.findings, brief))
-    for name, changes, render in parts:
-        answer[name] = {
-            "added": [render(one) for one in changes.added],
-            "removed": [render(one) for one in changes.removed],
-            "changed": [{"before": render(one.before), "after": render(one.after)} for one in changes.changed],
-            "moved": len(changes.moved),
-        }
-    return answer
-
-
-def _show_difference(packages: InventoryDifference, findings: ScanDifference | None) -> None:
-    changes = packages.packages
-    rows = [("+", one.name, "", one.version) for one in changes.added]
-    rows += [("-", one.name, one.version, "") for one in changes.removed]
-    rows += [("~", pair.after.name, pair.before.version, pair.after.version) for pair in changes.changed]
-    if rows:
-        show_table(("", "package", "before", "after"), rows)
-    else:
-        console.print("no package changed")
-    if findings is None:
-        return
-    found = findings.findings
-    lines = [("+", one.id, one.package.name, one.fixed_version) for one in found.added]
-    lines += [("-", one.id, one.package.name, one.fixed_version) for one in found.removed]
-    lines += [("~", pair.after.id, pair.after.package.name, pair.after.fixed_version) for pair in found.changed]
-    console.print("")
-    if lines:
-        show_table(("", "finding", "package", "fixed in"), lines)
-    else:
-        console.print("no finding changed")

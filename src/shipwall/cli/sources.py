@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from shipwall.model.digest import Digest
 
 SourceArgument = Annotated[
-    str, typer.Argument(help="tar (docker save, OCI layout, root file system), '-', folder, REGISTRY/REPOSITORY[:TAG|@DIGEST]")
+    str,
+    typer.Argument(
+        help="tar (docker save, OCI layout, root file system), folder, SBOM file, '-', REGISTRY/REPOSITORY[:TAG|@DIGEST]"
+    ),
 ]
 EngineOption = Annotated[Path | None, typer.Option("--engine", help="socket of an engine; SOURCE is then a reference it knows")]
 PlatformOption = Annotated[str, typer.Option("--platform", help="choose from a multi-platform image, e.g. linux/arm64")]
@@ -30,6 +33,7 @@ SuiteOption = Annotated[list[str] | None, typer.Option("--suite", help="suite of
 KeyringOption = Annotated[Path | None, typer.Option("--keyring", help="keys its signature must come from")]
 CacheOption = Annotated[Path | None, typer.Option("--cache", help="where downloads are kept; default $SHIPWALL_CACHE")]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="use only what is cached")]
+RehashOption = Annotated[bool, typer.Option("--rehash", help="read every byte, even of an image that was listed before")]
 DatabaseOption = Annotated[Path | None, typer.Option("--db", help="judge only by this database of advisories")]
 ImageArgument = Annotated[str, typer.Argument(help="REGISTRY/REPOSITORY[:TAG|@DIGEST]")]
 StateOption = Annotated[Path | None, typer.Option("--state", help="state folder; default $SHIPWALL_STATE, else the system's")]
@@ -58,16 +62,16 @@ class Place(NamedTuple):
         return f"{self.registry.host}/{self.repository}@{self.manifest}"
 
 
-def inventories_of(state: Path | None) -> Inventories | None:
-    """Where to keep inventories: only where a state folder was named or is already, so that a scan leaves no trace elsewhere."""
+def inventories_of(state: Path | None) -> Inventories:
+    """Where inventories are kept: in the state folder that was named or is already, else in this user's cache."""
     import os
 
-    from shipwall.adapters.instance import find_instance
-    from shipwall.adapters.inventories import Inventories
+    from shipwall.adapters.instance import find_cache, find_instance
+    from shipwall.adapters.inventories import Inventories, InventoryCache
 
     instance = find_instance(state)
     if state is None and not os.access(instance.state, os.W_OK):
-        return None
+        return InventoryCache(find_cache() / "inventories")
     return Inventories(instance.state / "inventories")
 
 
@@ -122,8 +126,8 @@ def progress() -> Iterator[Callable[[str], None]]:
         yield lambda line: status.update(neutral(line).replace("[", "\\["))
 
 
-def show_table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    """Rows under heads: a table on a terminal, columns two blanks apart elsewhere."""
+def show_table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]], words: Mapping[str, str] | None = None) -> None:
+    """Rows under heads: a table on a terminal, columns two blanks apart elsewhere. `words` have a style of their own on a terminal."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -138,5 +142,9 @@ def show_table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     for head in heads:
         table.add_column(head, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(neutral(cell)) for cell in row))
+        cells_shown = [Text(neutral(cell)) for cell in row]
+        for word, style in (words or {}).items():
+            for cell in cells_shown:
+                cell.highlight_words([word], style)
+        table.add_row(*cells_shown)
     Console(highlight=False).print(table)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from shipwall.adapters.advisory_db import AdvisoryDb
-from shipwall.adapters.debian_archive import DebianArchive
 from shipwall.adapters.images import open_image
-from shipwall.adapters.inventories import Inventories
+from shipwall.adapters.inventories import Inventories, listing_version
 from shipwall.adapters.report import no_report
+from shipwall.adapters.sbom_file import load_sbom
 from shipwall.model.errors import RemoteError, ShipwallError, StorageError, UnsupportedError
 from shipwall.model.finding import ScanResult
 from shipwall.model.package import Inventory, Skipped
@@ -24,7 +25,12 @@ from shipwall.supply.join import join_findings
 from shipwall.supply.match import Update, find_updates, rank_carriers, render_findings
 from shipwall.supply.match_advisories import is_judgeable, match_advisories
 
+if TYPE_CHECKING:
+    from shipwall.adapters.debian_archive import DebianArchive
+
 Say = Callable[[str], None]
+Refine = Callable[[Inventory, ScanResult], ScanResult]
+"""What is done to a result before anybody hears of it: VEX statements, ignore files."""
 
 
 class ScanReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +51,11 @@ def silent(_line: str) -> None:
     """Say nothing."""
 
 
+def as_found(_inventory: Inventory, result: ScanResult) -> ScanResult:
+    """Leave a result as it is."""
+    return result
+
+
 def list_image(
     source: str,
     *,
@@ -52,16 +63,31 @@ def list_image(
     allow_http: bool = False,
     platform: str = "",
     inventories: Inventories | None = None,
+    rehash: bool = False,
     say: Say = silent,
 ) -> Inventory:
-    """The inventory of the image `source` (as `open_image` takes it).
+    """The inventory of the image `source` (as `open_image` takes it), or the one in the SBOM file `source`.
 
-    With `inventories` the result is kept there, and an image of a registry that is there already is not fetched again: its manifest's
-    digest, which the registry's answer was checked against, names every layer. *Raises* what `open_image` raises.
+    With `inventories` the result is kept there, and an image that is there already is not read again, wherever it lies: its manifest
+    (checked against its digest) names every layer by digest, so the inventory is that of this digest even if a layer's file has been
+    changed or lost since. An engine's image is known by the id the engine gives it. `rehash` reads and checks every byte all the same.
+    *Raises* what `open_image` raises, and TrustError.
     """
+    if engine_socket is None and (stated := load_sbom(source)) is not None:
+        return stated  # not kept: only a list made from the image itself is this installation's
+    trusted = None if rehash else inventories
+    if engine_socket is not None and trusted is not None and not platform:
+        from shipwall.adapters.images.remote import engine_image_id
+
+        # An engine hands out an image only whole, so it is asked first what it calls it.
+        identifier = engine_image_id(source, engine_socket)
+        known = trusted.find_by_config(identifier, listing_version()) or trusted.get(identifier, listing_version())
+        if known is not None:
+            say("listed before")
+            return known
     with open_image(source, engine_socket=engine_socket, allow_http=allow_http, platform=platform) as image:
-        if inventories is not None and image.is_remote and image.identity is not None:
-            known = inventories.get(image.identity.manifest)
+        if trusted is not None and image.identity is not None:
+            known = trusted.get(image.identity.manifest, listing_version())
             if known is not None:
                 say("listed before")
                 return known
@@ -69,7 +95,7 @@ def list_image(
         image.fill_view(view, say)
         inventory = list_packages(view, image.identity, image.config)
     if inventories is not None and inventory.image is not None:
-        inventories.put(inventory)
+        inventories.put(inventory, listing_version())
     return inventory
 
 
@@ -93,16 +119,25 @@ def scan_image(
     allow_http: bool = False,
     platform: str = "",
     inventories: Inventories | None = None,
+    rehash: bool = False,
     say: Say = silent,
     report: Callable[[Message], None] = no_report,
+    refine: Refine = as_found,
 ) -> ScanReport:
-    """List `source`, then judge the list. *Raises* as `list_image` and `scan_inventory`."""
+    """List `source`, then judge the list, then `refine` what was found. *Raises* as `list_image` and `scan_inventory`."""
     started = time.monotonic_ns()
     inventory = list_image(
-        source, engine_socket=engine_socket, allow_http=allow_http, platform=platform, inventories=inventories, say=say
+        source,
+        engine_socket=engine_socket,
+        allow_http=allow_http,
+        platform=platform,
+        inventories=inventories,
+        rehash=rehash,
+        say=say,
     )
     listed = time.monotonic_ns()
     result, failure = _judge(inventory, archive, now_ns, database)
+    result = refine(inventory, result)
     matched = time.monotonic_ns()
     if inventory.image is not None:
         _tell(report, inventory, result, source, now_ns, (listed - started, matched - listed))

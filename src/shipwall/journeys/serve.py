@@ -102,6 +102,7 @@ class Node:
             (self.instance.evidence, 0o710, (0, own)),  # the server opens a bundle it knows the name of, and lists nothing
             (self.instance.server, 0o700, (own, own)),
             (self.instance.run, 0o755, (own, own)),
+            (self.instance.fleet.parent, 0o750, (0, own)),  # the server reads the kept images
         ):
             folder.mkdir(exist_ok=True, mode=mode)
             folder.chmod(mode)
@@ -114,7 +115,7 @@ class Node:
         environment = dict(os.environ)  # a database URL may hold a password: never in argv
         if self.serving.database:
             environment["SHIPWALL_DATABASE"] = self.serving.database
-        needs = [self.instance.server, self.instance.run, self.instance.evidence]
+        needs = [self.instance.server, self.instance.run, self.instance.evidence, self.instance.fleet.parent]
         child = Child(
             "server",
             unprivileged_argv(argv, self.serving.server_id, needs),

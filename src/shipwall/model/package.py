@@ -16,6 +16,7 @@ class Package(msgspec.Struct, frozen=True, kw_only=True):
     same). `files`: absolute paths it owns, sorted; configuration files included, folders not. `license`: an SPDX expression, empty when
     nothing was said. `owner`: name of the distribution's package that owns `evidence`, empty when none does; such a package is judged
     by the distribution's advisories, not by its own ecosystem's. `module`: RPM module `name:stream`, empty outside modules.
+    `vendor`: who made it, as it says itself (RPM's vendor, dpkg's maintainer); empty when it does not.
     """
 
     ecosystem: str
@@ -30,6 +31,7 @@ class Package(msgspec.Struct, frozen=True, kw_only=True):
     license: str = ""
     owner: str = ""
     module: str = ""
+    vendor: str = ""
 
 
 class Skipped(msgspec.Struct, frozen=True, kw_only=True):

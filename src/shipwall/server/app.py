@@ -71,7 +71,7 @@ def build_app(service: Service, instance: Instance, address: str, origin: str = 
         "X-Shipwall-Token, which each page of the console carries.",
     )  # fmt: skip
     app.include_router(api.make_router(service, instance, doors))
-    app.include_router(console.make_router(service, doors))
+    app.include_router(console.make_router(service, doors, instance.fleet))
     app.include_router(_metrics_router(service, instance))
     api.describe(app, doors)
 

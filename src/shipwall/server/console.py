@@ -1,10 +1,12 @@
 """The pages. One template per page, rendered with autoescape; a page renews itself by asking for itself again when rows changed."""
 
 # Annotations are not postponed here: FastAPI reads them, and the session type is local to the router.
+import asyncio
 import hashlib
 import mimetypes
 import time
 from importlib import resources
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -13,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.exceptions import HTTPException
 
 from shipwall import __version__
-from shipwall.server import views
+from shipwall.server import fleet_views, views
 from shipwall.server.doors import Doors, Visitor
 from shipwall.server.service import Service
 
@@ -22,6 +24,7 @@ DAY_NS = 86_400 * 1_000_000_000
 NAVIGATION = (
     ("/", "Overview", "overview", "o"),
     ("/alerts", "Alerts", "bell", "a"),
+    ("/images", "Images", "scan", "i"),
     ("/containers", "Containers", "box", "c"),
     ("/evidence", "Frozen & Evidence", "snow", "e"),
     ("/admissions", "Admissions", "gate", "d"),
@@ -53,8 +56,8 @@ _environment.filters.update(
 )  # fmt: skip
 
 
-def make_router(service: Service, doors: Doors) -> APIRouter:
-    """Every page and the assets."""
+def make_router(service: Service, doors: Doors, fleet: Path) -> APIRouter:
+    """Every page and the assets. `fleet`: the file of kept images, which need not be there."""
     router = APIRouter(include_in_schema=False)
     Seen = Annotated[Visitor, Depends(doors.see)]  # noqa: N806 (a type)
 
@@ -76,6 +79,18 @@ def make_router(service: Service, doors: Doors) -> APIRouter:
         )
         sinks = await service.rows("sinks", limit=100)
         return await page("overview", visitor, "/", nodes=nodes, journeys=journeys, alerts=alerts, sinks=sinks)
+
+    @router.get("/images")
+    async def images(visitor: Seen, find: str = "") -> Response:
+        found = await asyncio.to_thread(fleet_views.show_fleet, fleet, find.strip()[:500])
+        return await page("images", visitor, "/images", fleet=found, find=find)
+
+    @router.get("/images/{digest}")
+    async def image(visitor: Seen, digest: str) -> Response:
+        found = await asyncio.to_thread(fleet_views.show_image, fleet, digest)
+        if found is None:
+            raise HTTPException(404)
+        return await page("image", visitor, "/images", image=found)
 
     @router.get("/containers")
     async def containers(visitor: Seen, gone: str = "") -> Response:
@@ -119,6 +134,14 @@ def make_router(service: Service, doors: Doors) -> APIRouter:
     @router.get("/audit")
     async def audit(visitor: Seen) -> Response:
         return await page("audit", visitor, "/audit", audit=list(reversed(await service.rows("audit", limit=200))))
+
+    router.include_router(_make_outside())
+    return router
+
+
+def _make_outside() -> APIRouter:
+    """What needs no session: the login page and the assets."""
+    router = APIRouter(include_in_schema=False)
 
     @router.get("/login")
     async def login() -> Response:

@@ -100,8 +100,6 @@ class Forwarder:
         """The state when nothing is left to send, or with its `error` when the sink refused."""
         store = self._service.store
         while waiting := await self._service.ask(store.outgoing, state.position, _BATCH):
-            unsent = waiting[0][0] - state.position - 1
-            state = replace(state, lost=state.lost + unsent, position=state.position + unsent)
             state = await asyncio.to_thread(_send, settings, sink, state, waiting)
             await self._service.ask(store.save_sink, state)
             self._service.hub.publish({"sinks"})
@@ -114,6 +112,8 @@ class Forwarder:
 def _send(settings: SinkSettings, sink: Sink, state: SinkState, waiting: list[tuple[int, Alert]]) -> SinkState:
     """The state after sending what is `waiting`, with its `error` when it stopped before the end."""
     for position, alert in waiting:
+        unsent = position - state.position - 1
+        state = replace(state, lost=state.lost + unsent, position=state.position + unsent)
         if settings.wants(alert):
             try:
                 sink.send(alert)

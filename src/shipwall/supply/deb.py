@@ -6,7 +6,7 @@ import zlib
 
 from shipwall.model.errors import InputError
 from shipwall.supply.streams import Stream, inflate
-from shipwall.supply.tar import walk_tar
+from shipwall.supply.tar import Entry, TarWalk
 
 _MAX_CHANGELOG_BYTES = 8 << 20
 _MAX_MEMBERS = 16
@@ -34,23 +34,29 @@ def read_changelog(raw: Stream, name: str) -> bytes | None:
 
     Raises InputError (naming `name`) for bytes that are no Debian package.
     """
-    data = _find_data(raw, name)
+    tar = TarWalk(inflate(_find_data(raw, name), name, allow_xz=True), name)
     found: dict[str, bytes] = {}
-
-    def wants(path: str, size: int) -> bool:
-        folder, _, base = path.rpartition("/")
-        return size <= _MAX_CHANGELOG_BYTES and folder.startswith("usr/share/doc/") and folder.count("/") == 3 and base in _NAMES
-
-    for entry in walk_tar(inflate(data, name, allow_xz=True), name, wants):
-        if entry.data is not None:
-            base = entry.path.rpartition("/")[2]
-            found.setdefault(base, entry.data)
+    for entry in tar:
+        base = entry.path.rpartition("/")[2]
+        if base in _NAMES and _is_wanted(entry):
+            found.setdefault(base, tar.read())
             if base == _NAMES[0]:
                 break
     for base in _NAMES:
         if base in found:
             return _plain(found[base], name)
     return None
+
+
+def _is_wanted(entry: Entry) -> bool:
+    folder = entry.path.rpartition("/")[0]
+    return (
+        entry.kind == "file"
+        and entry.size <= _MAX_CHANGELOG_BYTES
+        and not entry.escapes
+        and folder.startswith("usr/share/doc/")
+        and folder.count("/") == 3
+    )
 
 
 def _plain(data: bytes, name: str) -> bytes:

@@ -26,7 +26,7 @@ class Changed(msgspec.Struct, Generic[Item], frozen=True, kw_only=True):
 
 
 class Changes(msgspec.Struct, Generic[Item], frozen=True, kw_only=True):
-    """Each tuple in canonical order. `changed`: what a person would call changed (version, fixed version, severity).
+    """Each tuple in canonical order. `changed`: what a person would call changed (version, licence, fixed version, severity, fix state).
 
     `moved`: only where it comes from differs (layer, evidence, files): after a rebuild of the base that is nearly everything.
     """
@@ -149,7 +149,7 @@ def _package_key(package: Package) -> tuple[str, ...]:
 
 
 def _package_view(package: Package) -> tuple[object, ...]:
-    return (package.version, package.source, package.source_version)
+    return (package.version, package.source, package.source_version, package.license, package.owner, package.module)
 
 
 def _package_order(package: Package) -> tuple[object, ...]:
@@ -163,6 +163,9 @@ def _package_order(package: Package) -> tuple[object, ...]:
         package.evidence,
         package.layer,
         package.files,
+        package.license,
+        package.owner,
+        package.module,
     )
 
 
@@ -171,7 +174,7 @@ def _finding_key(finding: Finding) -> tuple[str, ...]:
 
 
 def _finding_view(finding: Finding) -> tuple[object, ...]:
-    return (finding.package.version, finding.fixed_version, finding.severity)
+    return (finding.package.version, finding.fixed_version, finding.severity, finding.state, finding.exploited.kev)
 
 
 def _finding_order(finding: Finding) -> tuple[object, ...]:
@@ -184,4 +187,12 @@ def _finding_order(finding: Finding) -> tuple[object, ...]:
         finding.aliases,
         finding.source,
         evidence,
+        finding.state,
+        finding.severity_source,
+        repr(finding.score),
+        finding.vector,
+        finding.summary,
+        finding.reason,
+        repr(finding.exploited),
+        repr(finding.in_use),
     )

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from msgspec.structs import replace
+
 from shipwall.model.digest import ImageIdentity
 from shipwall.model.errors import InputError
 from shipwall.model.finding import Finding, ScanResult, Severity
 from shipwall.model.package import Inventory, Package, Skipped
 from shipwall.model.verdict import Evidence, Reason, Verdict
+from shipwall.supply.fail_on import find_failure
 from shipwall.supply.policy import DeniedPackage, Policy, RequiredAttestation, Route
 from shipwall.supply.statements import RefusedStatement, VerifiedStatement
 
@@ -46,7 +49,7 @@ def decide_promotion(
         return Verdict(allowed=False, reasons=(Reason(code="no-image", message=message, evidence=(judged,), next_step=step),))
     reasons = [
         *_denied_packages(policy, route, inventory),
-        *_findings(policy, route, scan, now_ns),
+        *_findings(policy, route, inventory, scan, now_ns),
         *_unjudged(policy, route, (*inventory.skipped, *scan.skipped)),
         *_advisories(policy, route, scan, now_ns),
         *_attestations(policy, route, inventory.image, statements, now_ns),
@@ -107,8 +110,8 @@ def _ids(finding: Finding) -> set[str]:
     return {finding.id, *finding.aliases}
 
 
-def _findings(policy: Policy, route: Route, scan: ScanResult, now_ns: int) -> list[Reason]:
-    if (route.fixable == "none" or route.limits) and not scan.advisories:
+def _findings(policy: Policy, route: Route, inventory: Inventory, scan: ScanResult, now_ns: int) -> list[Reason]:
+    if (route.fixable == "none" or route.limits or route.denials) and not scan.advisories:
         # No advisories were there to compare with: nothing found says nothing, whatever `unjudged` allows.
         evidence = (
             *(Evidence(kind="file", ref=one.what, detail=one.reason) for one in scan.skipped[:1]),
@@ -130,10 +133,11 @@ def _findings(policy: Policy, route: Route, scan: ScanResult, now_ns: int) -> li
         found = [finding for finding in counted if finding.severity is severity]
         if len(found) > most:
             reasons.append(_over_limit(policy, route, severity, most, found))
+    reasons += _denied_findings(policy, route, inventory, replace(scan, findings=tuple(counted)))
     # An ignore that has run out is said only where it would have mattered.
     for rule in route.ignored:
         hit = [finding for finding in counted if rule.id in _ids(finding)]
-        if hit and rule.id not in live and (route.fixable == "none" or route.limits):
+        if hit and rule.id not in live and (route.fixable == "none" or route.limits or route.denials):
             message = f"the exception for {rule.id} has run out: {rule.reason}"
             step = f"mend {rule.id}, or judge it anew and set a later `until`"
             evidence = (_finding_evidence(hit[0]), _rule(policy, rule.line))
@@ -165,14 +169,45 @@ def _fixable(policy: Policy, route: Route, source: str, found: list[Finding]) ->
     binaries = sorted({finding.package.name: finding.package for finding in found}.items())
     fixed = sorted({finding.fixed_version for finding in found})
     ids = sorted({finding.id for finding in found})
-    shown = ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
     installed = ", ".join(sorted({package.version for _, package in binaries}))
-    message = f"{source} {installed} has {len(ids)} {'finding' if len(ids) == 1 else 'findings'} with a fix: {shown}"
+    message = f"{source} {installed} has {len(ids)} {'finding' if len(ids) == 1 else 'findings'} with a fix: {_listed(ids)}"
     step = f"rebuild on a base, or with an upgrade, that has {source} {' / '.join(fixed)}"
     evidence = [_finding_evidence(finding) for finding in sorted(found, key=lambda one: (one.id, one.package.name))]
     files = {(package.evidence, package.layer) for _, package in binaries if package.evidence}
     evidence += [Evidence(kind="file", ref=path, detail=f"in layer {layer}" if layer else "") for path, layer in sorted(files)]
     return Reason(code="finding-fixable", message=message, evidence=(*evidence, _rule(policy, route.line)), next_step=step)
+
+
+def _denied_findings(policy: Policy, route: Route, inventory: Inventory, scan: ScanResult) -> list[Reason]:
+    """One reason per condition, with every finding it hit. A condition that cannot be computed refuses: closed."""
+    reasons = []
+    for rule in route.denials:
+        shown = f"`{rule.condition.text}`"
+        try:
+            failure = find_failure(rule.condition, scan, inventory)
+        except InputError as error:
+            message, step = f"{shown} cannot be computed: {error.reason}", "mend the condition in the policy"
+            reasons.append(
+                Reason(code="deny-not-computed", message=message, evidence=(_rule(policy, rule.line),), next_step=step)
+            )
+            continue
+        if failure is None:
+            continue
+        found = sorted(failure.findings, key=lambda one: (one.id, one.package.name))
+        ids = sorted({finding.id for finding in found})
+        if found:
+            message = f"{shown} is true of {len(found)} {'finding' if len(found) == 1 else 'findings'}: {_listed(ids)}"
+            mendable = sorted({one.package.source or one.package.name for one in found if one.fixed_version})
+            step = f"update {_listed(mendable)}" if mendable else "remove the package, or ignore the id with a reason and an end"
+        else:
+            message, step = f"{shown} is true of this scan", "mend what it counts, or scan again"
+        evidence = (*(_finding_evidence(finding) for finding in found), _rule(policy, rule.line))
+        reasons.append(Reason(code="finding-denied", message=message, evidence=evidence, next_step=step))
+    return reasons
+
+
+def _listed(words: list[str]) -> str:
+    return ", ".join(words[:3]) + (f" and {len(words) - 3} more" if len(words) > 3 else "")
 
 
 def _over_limit(policy: Policy, route: Route, severity: Severity, most: int, found: list[Finding]) -> Reason:

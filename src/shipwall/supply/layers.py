@@ -1,28 +1,38 @@
 """Layers laid over one another: the merged view of an image's files, as a container would see them.
 
-Only what somebody asked for is kept: the small files that globs name, every folder's path and every symbolic link (to know what a
-packaged path really is). Everything else streams past. Merging follows overlayfs, into which engines unpack each layer by itself.
+Only what somebody asked for is kept: the small files that globs name, what file readers found in the files they read, every folder's
+path and every symbolic link (to know what a packaged path really is). Everything else streams past. Merging follows overlayfs, into
+which engines unpack each layer by itself.
 Source: OCI image spec, layer.md ("Whiteouts", "Opaque Whiteout"); kernel Documentation/filesystems/overlayfs.rst.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
+
+import msgspec
 
 from shipwall.model.digest import Digest
 from shipwall.model.errors import InputError
-from shipwall.model.package import Skipped
+from shipwall.model.package import Package, Skipped
 from shipwall.supply.streams import Stream
-from shipwall.supply.tar import Entry, clean_path, walk_tar
+from shipwall.supply.tar import Entries, Entry, TarWalk, clean_path
+from shipwall.supply.wanted import NOTHING, FileReader, Wanted, begun_by, compile_glob
+
+__all__ = ["FileReader", "KeptFile", "View", "follow_links"]
 
 _MAX_FILE_BYTES = 32 << 20
 _MAX_KEPT_BYTES = 256 << 20
 _MAX_SKIPPED = 1000
+_MAX_PARSED = 300_000  # packages and skipped parts out of single files, in the whole image
 _MAX_PATHS = 2_000_000  # folders, links and kept files together: about 500 MB, far above any real image
 _MAX_PATH = 4096  # the kernel's PATH_MAX; nothing longer can be unpacked
 _MAX_REPLACED_FOLDERS = 1000
+_MAX_NAME = 256  # above the kernel's NAME_MAX
+_MAX_REMEMBERED = 100_000
+_NO_NAMES = frozenset({"", ".", ".."})
+_DOT_OR_NOTHING = frozenset({".", ""})
 _MAX_LINKS = 40  # as the kernel (MAXSYMLINKS)
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
@@ -36,55 +46,88 @@ class KeptFile(NamedTuple):
     layer: Digest
 
 
-class View:
-    """The merged files. Add layers lowest first, then `read`."""
+class _Parsed(NamedTuple):
+    """What readers found in the file at `path`."""
 
-    def __init__(self, globs: Iterable[str]) -> None:
-        """`globs` are relative paths; `*` stands for anything but a slash."""
-        patterns = [".*".join(re.escape(part) for part in glob.split("*")).replace(".*", "[^/]*") for glob in globs]
-        self._wanted = re.compile("|".join(f"(?:{pattern})" for pattern in patterns) or r"(?!)")
-        self._files: dict[str, KeptFile] = {}
+    path: str
+    packages: list[Package]
+    skipped: list[Skipped]
+
+
+class _Found(NamedTuple):
+    """A file that was read: `data` when a glob names it, `parsed` when a reader read it."""
+
+    layer: Digest
+    data: bytes | None
+    parsed: _Parsed | None
+
+
+class View:
+    """The merged files. Add layers lowest first, then `read` and `parsed`."""
+
+    def __init__(self, globs: Iterable[str], readers: Iterable[FileReader] = ()) -> None:
+        """`globs` are relative paths; `*` stands for anything but a slash, `**/` for any folders or none."""
+        self._wanted = Wanted(globs, tuple(readers))
+        self._found: dict[str, _Found] = {}
         self._kept_bytes = 0
+        self._parsed_count = 0
         self._dropped = 0
+        self._real_folders: dict[str, str] = {}
         self.folders: set[str] = set()
         self.links: dict[str, str] = {}
         self.skipped: list[Skipped] = []
         self.entries = 0
 
     def add_layer(self, stream: Stream, layer: Digest, name: str) -> None:
-        """Lay the tar in `stream` over what is there. Raises InputError as `walk_tar`; read the stream's digests afterwards."""
-        self.add_entries(walk_tar(stream, name, self.wants), layer)
+        """Lay the tar in `stream` over what is there. Raises InputError as `TarWalk`; read the stream's digests afterwards."""
+        self.add_entries(TarWalk(stream, name), layer)
 
-    def wants(self, path: str, size: int) -> bool:
-        """Whether the content of `path` is to be kept; too large ones are recorded as skipped."""
-        if not self._wanted.fullmatch(path):
-            return False
-        if size > _MAX_FILE_BYTES or self._kept_bytes + size > _MAX_KEPT_BYTES:
-            self.note_skipped(path, f"{size} bytes are more than is read from one image")
-            return False
-        self._kept_bytes += size
-        return True
-
-    def add_entries(self, entries: Iterable[Entry], layer: Digest) -> None:
-        """Lay `entries` of one layer over what is there; `wants` has decided which bring their content."""
+    def add_entries(self, entries: Entries, layer: Digest) -> None:
+        """Lay `entries` of one layer over what is there."""
         over = _Layer()
+        wanted = self._wanted
+        basenames, suffixes, has_executables = wanted.basenames, wanted.suffixes, wanted.has_executables
+        has_below = bool(self.folders or self.links or self._found)
+        plain: str | None = (
+            None  # the folder of the last file, when files land in it as they are named and nobody wants all of it
+        )
         for entry in entries:
             self.entries += 1
-            if entry.escapes:
-                self.note_skipped(entry.path, "its path leads out of the image")
-            elif len(entry.path) > _MAX_PATH or len(entry.link) > _MAX_PATH:
-                self.note_skipped(entry.path[:200], "its path or link is longer than 4096 characters")
+            path, kind, _size, _offset, _link, _device, _opaque, escapes, is_executable = entry
+            folder, _, base = path.rpartition("/")
+            if (
+                folder == plain
+                and kind == "file"
+                and base not in basenames
+                and not base.endswith(suffixes)
+                and not (is_executable and has_executables)
+                and base[:1] not in _DOT_OR_NOTHING
+                and len(base) < _MAX_NAME
+                and path not in over.links
+                and path not in over.folders
+                and path not in over.found
+                and not (has_below and (path in self.folders or path in self.links or path in self._found))
+                and not escapes
+            ):
+                continue  # nearly every file: nothing wants it and it changes nothing that is kept
+            if escapes:
+                self.note_skipped(path, "its path leads out of the image")
+            elif len(path) > _MAX_PATH or len(entry.link) > _MAX_PATH:
+                self.note_skipped(path[:200], "its path or link is longer than 4096 characters")
             else:
-                self._take_in(entry, over, layer)
+                self._take_in(entry, over, layer, entries)
                 if over.count() + len(self.folders) + len(self.links) > _MAX_PATHS:
                     raise InputError("layer", f"has more than {_MAX_PATHS} folders and links", "do not trust it")
+                is_plain = kind == "file" and len(folder) + _MAX_NAME < _MAX_PATH and over.place(folder) == folder
+                plain = folder if is_plain and folder not in wanted.folders else None
+        self._real_folders.clear()
         self._hide(over)
         self.folders |= over.folders
         self.links.update(over.links)
-        self._files.update(over.files)
-        self._kept_bytes = sum(len(file.data) for file in self._files.values())
+        self._found.update(over.found)
+        self._kept_bytes = sum(len(file.data) for file in self._found.values() if file.data is not None)
 
-    def _take_in(self, entry: Entry, over: _Layer, layer: Digest) -> None:
+    def _take_in(self, entry: Entry, over: _Layer, layer: Digest, entries: Entries) -> None:
         if not entry.path:
             if entry.opaque:
                 over.opaque.add("")
@@ -106,8 +149,12 @@ class View:
         if entry.kind == "symlink":
             over.add_link(path, entry.link)
             return
-        if self._wanted.fullmatch(path):
-            self._take_file(path, entry, over, layer)
+        if entry.kind == "file":
+            found = self._read_file(path, entry, layer, entries)
+            if found is not None:
+                over.found[path] = found
+        else:
+            self._take_other(path, entry, over)
 
     def _take_whiteout(self, path: str, over: _Layer) -> None:
         parent, _, base = path.rpartition("/")
@@ -121,23 +168,67 @@ class View:
             hidden = base[len(_WHITEOUT) :]
             self._hide_below(f"{parent}/{hidden}" if parent else hidden, over)
 
-    def _take_file(self, path: str, entry: Entry, over: _Layer, layer: Digest) -> None:
-        if entry.kind == "file" and entry.data is not None:
-            over.files[path] = KeptFile(entry.data, layer)
-        elif entry.kind == "hardlink":
-            target = clean_path(entry.link)
-            if target is not None and target in over.files:
-                over.files[path] = over.files[target]
-            else:
-                self.note_skipped(path, "is a hard link to a file that is not read")
-        elif entry.kind != "file":
-            self.note_skipped(path, f"is of kind {entry.kind}, which is not read")
-        elif entry.path != path:
-            self.note_skipped(path, "was written through a symbolic link of its own layer")
+    def _read_file(self, path: str, entry: Entry, layer: Digest, entries: Entries) -> _Found | None:
+        """What is kept of the regular file at `path`, whose content is next in `entries`."""
+        choice = self._wanted.choose(path, is_executable=entry.is_executable)
+        if not choice.keep and not choice.readers:
+            return None
+        keep, readers, size = choice.keep, choice.readers, entry.size
+        if magic_bytes := choice.magic_bytes:
+            readers = begun_by(readers, entries.peek(magic_bytes))
+            if not keep and not readers:
+                return None
+        if keep and (size > _MAX_FILE_BYTES or self._kept_bytes + size > _MAX_KEPT_BYTES):
+            self.note_skipped(path, f"{size} bytes are more than is read from one image")
+            keep = False
+        for reader in readers:
+            if size > reader.max_bytes:
+                self.note_skipped(path, f"{size} bytes are more than the {reader.name} reader takes ({reader.max_bytes})")
+        readers = tuple(reader for reader in readers if size <= reader.max_bytes)
+        data = entries.read() if keep or readers else None
+        if data is None:
+            return None
+        if keep:
+            self._kept_bytes += size
+        parsed = self._parse(path, readers, data, layer) if readers else None
+        if not keep and parsed is not None and not parsed.packages and not parsed.skipped and choice.is_by_magic:
+            return (
+                None  # one of thousands of programs that say nothing; a name that is wanted is remembered even so, for its links
+            )
+        return _Found(layer, data if keep else None, parsed)
+
+    def _parse(self, path: str, readers: tuple[FileReader, ...], data: bytes, layer: Digest) -> _Parsed:
+        packages: list[Package] = []
+        skipped: list[Skipped] = []
+        for reader in readers:
+            try:
+                found, missed = reader.parse(path, data)
+            except InputError as error:
+                found, missed = [], [Skipped(what=f"/{path}", reason=error.line())]
+            packages += [msgspec.structs.replace(package, layer=layer) for package in found]
+            skipped += missed
+        count = len(packages) + len(skipped)
+        if self._parsed_count + count > _MAX_PARSED:
+            self.note_skipped(path, f"more than {_MAX_PARSED} packages were found in single files")
+            return _Parsed(path, [], [])
+        self._parsed_count += count
+        return _Parsed(path, packages, skipped)
+
+    def _take_other(self, path: str, entry: Entry, over: _Layer) -> None:
+        """Something that is no regular file: a hard link shares what its target gave; other kinds under a wanted name are told."""
+        target = over.found.get(over.place_of(clean_path(entry.link))) if entry.kind == "hardlink" else None
+        if target is not None:
+            data = target.data if self._wanted.keeps(path) else None
+            if data is not None or target.parsed is not None:
+                over.found[path] = target._replace(data=data)
+                return
+        if self._wanted.choose(path, is_executable=False) is not NOTHING:
+            what = "a hard link to a file that" if entry.kind == "hardlink" else f"of kind {entry.kind}, which"
+            self.note_skipped(path, f"is {what} is not read")
 
     def _hide_below(self, path: str, over: _Layer) -> None:
         # Only what there is below is noted, so that a layer of millions of files costs no memory.
-        if path in self.folders or path in self.links or path in self._files:
+        if path in self.folders or path in self.links or path in self._found:
             over.hidden.add(path)
 
     def _hide(self, over: _Layer) -> None:
@@ -157,7 +248,7 @@ class View:
         if over.hidden or over.opaque:
             self.folders = {path for path in self.folders if not is_gone(path)}
         self.links = {path: link for path, link in self.links.items() if path not in over.folders and not is_gone(path)}
-        self._files = {path: file for path, file in self._files.items() if path not in over.folders and not is_gone(path)}
+        self._found = {path: file for path, file in self._found.items() if path not in over.folders and not is_gone(path)}
 
     def note_skipped(self, what: str, reason: str) -> None:
         """Remember that `what` could not be read; above a thousand they are only counted."""
@@ -173,22 +264,64 @@ class View:
 
         A loop ends after 40 links, at the path then reached.
         """
-        return follow_links(self.links, path)
+        folder, _, base = path.rpartition("/")
+        real = self._real_folder(folder)
+        if base in _NO_NAMES or len(real) > _MAX_PATH:
+            return follow_links(self.links, path)
+        whole = f"{real}/{base}" if real else base
+        return follow_links(self.links, path) if whole in self.links else whole
+
+    def _real_folder(self, folder: str) -> str:
+        real = self._real_folders.get(folder)
+        if real is None:
+            if len(self._real_folders) >= _MAX_REMEMBERED:
+                self._real_folders.clear()
+            real = self._real_folders[folder] = follow_links(self.links, folder)
+        return real
 
     def resolve_parent(self, path: str) -> str:
         """As `resolve`, but a symbolic link at the very end stays."""
         folder, _, base = path.rpartition("/")
-        folder = follow_links(self.links, folder)
+        folder = self._real_folder(folder)
         return f"{folder}/{base}" if folder else base
 
     def read(self, path: str) -> KeptFile | None:
-        """The file at `path` (symbolic links followed), if it exists and was wanted."""
-        return self._files.get(self.resolve(path))
+        """The file at `path` (symbolic links followed), if it exists and a glob names it."""
+        found = self._found.get(self.resolve(path))
+        return None if found is None or found.data is None else KeptFile(found.data, found.layer)
 
     def matching(self, glob: str) -> list[tuple[str, KeptFile]]:
         """The kept files whose path matches `glob`, by path."""
-        pattern = re.compile("[^/]*".join(re.escape(part) for part in glob.split("*")))
-        return sorted((path, file) for path, file in self._files.items() if pattern.fullmatch(path))
+        pattern = compile_glob(glob)
+        return sorted(
+            (path, KeptFile(file.data, file.layer))
+            for path, file in self._found.items()
+            if file.data is not None and pattern.fullmatch(path)
+        )
+
+    def parsed(self) -> Iterator[tuple[str, Digest, list[Package], list[Skipped]]]:
+        """What file readers found: path, layer, packages (their `layer` filled in), skipped parts; of files still there, by path.
+
+        A file with several names (hard links) comes once, under the first of them.
+        """
+        seen: set[int] = set()
+        for path, found in sorted(self._found.items()):
+            parsed = found.parsed
+            if parsed is None or id(parsed) in seen:
+                continue
+            seen.add(id(parsed))
+            if parsed.path == path:
+                yield path, found.layer, parsed.packages, parsed.skipped
+            else:
+                renamed = [
+                    msgspec.structs.replace(package, evidence=_renamed(package.evidence, parsed.path, path))
+                    for package in parsed.packages
+                ]
+                yield path, found.layer, renamed, parsed.skipped
+
+
+def _renamed(evidence: str, old: str, new: str) -> str:
+    return f"/{new}{evidence[len(old) + 1 :]}" if evidence.startswith(f"/{old}") else evidence
 
 
 def follow_links(links: dict[str, str], path: str) -> str:
@@ -217,10 +350,10 @@ def _parts(path: str) -> list[str]:
 class _Layer:
     """What one layer adds and hides."""
 
-    __slots__ = ("_placed", "_replaced", "files", "folders", "hidden", "links", "opaque")
+    __slots__ = ("_placed", "_replaced", "folders", "found", "hidden", "links", "opaque")
 
     def __init__(self) -> None:
-        self.files: dict[str, KeptFile] = {}
+        self.found: dict[str, _Found] = {}
         self.folders: set[str] = set()
         self.links: dict[str, str] = {}
         self.hidden: set[str] = set()
@@ -235,16 +368,22 @@ class _Layer:
             placed = self._placed[folder] = follow_links(self.links, folder) if self.links else folder
         return placed
 
+    def place_of(self, path: str | None) -> str:
+        """Where a hard link's target `path` lies (None: nowhere, as the root, which is no file)."""
+        folder, _, base = (path or "").rpartition("/")
+        folder = self.place(folder)
+        return f"{folder}/{base}" if folder else base
+
     def add_parents(self, folder: str) -> None:
         while folder and folder not in self.folders:
             self.folders.add(folder)
             folder = folder.rpartition("/")[0]
 
     def count(self) -> int:
-        return len(self.folders) + len(self.links) + len(self.files)
+        return len(self.folders) + len(self.links) + len(self.found)
 
     def add_folder(self, path: str) -> None:
-        self.files.pop(path, None)
+        self.found.pop(path, None)
         if self.links.pop(path, None) is not None:
             self._placed = {"": ""}
         self.folders.add(path)
@@ -256,7 +395,7 @@ class _Layer:
 
     def remove(self, path: str) -> None:
         """Forget what this layer had at `path`, with everything under it if it was a folder."""
-        self.files.pop(path, None)
+        self.found.pop(path, None)
         self.links.pop(path, None)
         if path in self.folders:
             self._replaced += 1
@@ -265,4 +404,4 @@ class _Layer:
             under = path + "/"
             self.folders = {folder for folder in self.folders if folder != path and not folder.startswith(under)}
             self.links = {name: link for name, link in self.links.items() if not name.startswith(under)}
-            self.files = {name: file for name, file in self.files.items() if not name.startswith(under)}
+            self.found = {name: file for name, file in self.found.items() if not name.startswith(under)}

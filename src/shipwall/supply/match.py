@@ -7,6 +7,7 @@ What this cannot see: problems without a fix, and problems fixed silently. Both 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -57,9 +58,11 @@ def find_updates(inventory: Inventory, archive: Iterable[ArchivePackage]) -> tup
         by_name.setdefault(entry.name, []).append(entry)
         by_source.setdefault(entry.source, []).append(entry)
     updates: list[Update] = []
+    others: Counter[str] = Counter()
     for package in inventory.packages:
         if package.ecosystem != "deb":
-            skipped.append(Skipped(what=f"package {package.name}", reason=f"no advisories for {package.ecosystem} packages"))
+            if not package.owner:  # what a Debian package owns is judged by that package
+                others[package.ecosystem] += 1
             continue
         try:
             update = _find_update(package, by_name, by_source)
@@ -68,6 +71,9 @@ def find_updates(inventory: Inventory, archive: Iterable[ArchivePackage]) -> tup
             continue
         if update is not None:
             updates.append(update)
+    for ecosystem, count in sorted(others.items()):
+        reason = f"the archive of {inventory.distribution.id or 'the distribution'} does not judge {ecosystem} packages"
+        skipped.append(Skipped(what=f"{count} {ecosystem} package{'s' * (count > 1)}", reason=reason))
     return updates, skipped
 
 

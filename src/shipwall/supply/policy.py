@@ -11,6 +11,9 @@
         findings:
           fixable: none          # no finding that has a fix (default: any)
           max: {critical: 0}     # the most findings of a severity, fixable or not
+          deny:                  # conditions in CEL; docs/formats/conditions.md lists the fields
+            - finding.kev
+            - finding.severity >= HIGH && finding.epss > 0.1
           max_age: 7d            # of the advisories the scan used
           unjudged: refuse       # what could not be read or judged (default: refuse)
           ignore:
@@ -25,18 +28,20 @@ Everything unknown is an error: a rule with a misspelt key must not silently all
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 
 import msgspec
 from msgspec.structs import replace
 
+from shipwall.lang.cel import Condition
 from shipwall.lang.diagnostic import SourceError
 from shipwall.lang.yaml_text import Node, parse_yaml
 from shipwall.model.digest import Digest, digest_of, parse_digest
 from shipwall.model.errors import InputError
 from shipwall.model.finding import Severity
 from shipwall.model.image import parse_image_ref
+from shipwall.supply.fail_on import parse_fail_on
+from shipwall.supply.ignore import read_reason, read_until
 from shipwall.supply.statements import KINDS
 from shipwall.supply.versions.deb import compare_versions, parse_version
 
@@ -83,6 +88,13 @@ class IgnoredFinding(msgspec.Struct, frozen=True, kw_only=True):
     line: int
 
 
+class Denial(msgspec.Struct, frozen=True, kw_only=True):
+    """A condition that must not be true of the scan or of a finding."""
+
+    condition: Condition
+    line: int
+
+
 class RequiredAttestation(msgspec.Struct, frozen=True, kw_only=True):
     """A statement of `kind` signed by one of the keys named `by`, at most `max_age_ns` old (None: any age)."""
 
@@ -101,6 +113,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     denied: tuple[DeniedPackage, ...] = ()
     fixable: str = "any"
     limits: dict[Severity, int] = {}
+    denials: tuple[Denial, ...] = ()
     advisories_max_age_ns: int | None = None
     unjudged: str = "refuse"
     ignored: tuple[IgnoredFinding, ...] = ()
@@ -172,7 +185,7 @@ def _route(node: Node) -> Route:
 
 
 def _findings(node: Node, route: Route) -> Route:
-    keys = node.mapping(("fixable", "max", "max_age", "unjudged", "ignore"))
+    keys = node.mapping(("fixable", "max", "deny", "max_age", "unjudged", "ignore"))
     if "fixable" in keys:
         route = replace(route, fixable=keys["fixable"].choice(("none", "any")))
     if "unjudged" in keys:
@@ -180,6 +193,8 @@ def _findings(node: Node, route: Route) -> Route:
     if "max" in keys:
         most = keys["max"].mapping([severity.value for severity in Severity])
         route = replace(route, limits={Severity(name): _count(value) for name, value in most.items()})
+    if "deny" in keys:
+        route = replace(route, denials=tuple(_denial(one) for one in keys["deny"].sequence()))
     if "max_age" in keys:
         route = replace(route, advisories_max_age_ns=_duration(keys["max_age"]))
     if "ignore" in keys:
@@ -193,21 +208,19 @@ def _denied(node: Node) -> DeniedPackage:
     if not _PACKAGE_NAME.match(name):
         raise keys["name"].error(f"{name[:60]!r} is not a package name", "write one name, like tcpdump")
     versions = _range(keys["version"]) if "version" in keys else None
-    return DeniedPackage(name=name, versions=versions, reason=_reason(keys["reason"]), line=node.line)
+    return DeniedPackage(name=name, versions=versions, reason=read_reason(keys["reason"]), line=node.line)
+
+
+def _denial(node: Node) -> Denial:
+    return Denial(condition=parse_fail_on(node.string(), node.document.name, node.error_at), line=node.line)
 
 
 def _ignored(node: Node) -> IgnoredFinding:
     keys = node.mapping(("id", "reason", "until"), ("id", "reason", "until"))
-    found, until = keys["id"].string(), keys["until"].string()
+    found = keys["id"].string()
     if not _FINDING_ID.match(found):
         raise keys["id"].error(f"{found[:60]!r} is not the id of a finding", "write one id, like CVE-2023-0001")
-    try:
-        day = dt.date.fromisoformat(until)
-    except ValueError as error:
-        raise keys["until"].error(f"{until[:40]!r} is not a date", "write it like 2027-01-31") from error
-    # It ends with that day (UTC).
-    until_ns = (day.toordinal() + 1 - dt.date(1970, 1, 1).toordinal()) * _UNIT_NS["d"]
-    return IgnoredFinding(id=found, reason=_reason(keys["reason"]), until_ns=until_ns, line=node.line)
+    return IgnoredFinding(id=found, reason=read_reason(keys["reason"]), until_ns=read_until(keys["until"]), line=node.line)
 
 
 def _attestation(node: Node) -> RequiredAttestation:
@@ -271,10 +284,3 @@ def _duration(node: Node) -> int:
     if match is None:
         raise node.error(f"{text[:40]!r} is not a duration", "write it like 30m, 24h or 7d")
     return int(match.group(1)) * _UNIT_NS[match.group(2)]
-
-
-def _reason(node: Node) -> str:
-    text = " ".join(node.string().split())
-    if not text or len(text) > 500:
-        raise node.error("the reason is empty or longer than 500 characters", "say why in one line")
-    return text

@@ -19,6 +19,7 @@ MAX_LENGTH = 8192
 
 _TYPE = re.compile(r"[a-z][a-z0-9.-]*\Z")
 _KEY = re.compile(r"[a-z][a-z0-9._-]*\Z")
+_EPOCH = re.compile(r"0*[1-9][0-9]{0,8}:")
 _STRICT_KEYS = {"gem", "rpm"}
 _SAFE = ":"  # besides letters, digits and `-._~`
 
@@ -212,14 +213,18 @@ _SCOPED_TYPES = {"composer": "/", "golang": "/", "maven": ":", "npm": "/"}  # wh
 
 
 def purl_of(package: Package, distribution: Distribution) -> str:
-    """The package URL of `package`. Raises InputError when its ecosystem or name cannot be in one."""
+    """The package URL of `package`. Raises InputError when its ecosystem or name cannot be in one.
+
+    Beyond the specification, as Syft writes them: `upstream` (a source package of another name or version) and `rpmmod` (its module).
+    """
     name, namespace, version, qualifiers = package.name, "", package.version, {"arch": package.arch}
     if package.ecosystem in _DISTRIBUTION_TYPES:
         namespace = distribution.id
         if distribution.id and distribution.version_id:
             qualifiers["distro"] = f"{distribution.id}-{distribution.version_id}"
-        if package.ecosystem == "rpm" and ":" in version:
+        if package.ecosystem == "rpm" and _EPOCH.match(version):
             qualifiers["epoch"], _colon, version = version.partition(":")
+        qualifiers |= {"upstream": _render_upstream(package), "rpmmod": package.module if package.ecosystem == "rpm" else ""}
     elif package.ecosystem in _SCOPED_TYPES:
         namespace, _mark, name = name.rpartition(_SCOPED_TYPES[package.ecosystem])
     return render_purl(make_purl(package.ecosystem, name, namespace=namespace, version=version, qualifiers=qualifiers))
@@ -256,11 +261,25 @@ def distribution_of(purl: Purl) -> Distribution:
     return Distribution(id=purl.namespace, codename=distro)
 
 
+def split_source_rpm(text: str) -> tuple[str, str]:
+    """Name and version-release in `name-version-release.src.rpm`; empty texts for what is none."""
+    parts = text.removesuffix(".rpm").removesuffix(".src").removesuffix(".nosrc").rsplit("-", 2)
+    return (parts[0], f"{parts[1]}-{parts[2]}") if len(parts) == 3 else ("", "")
+
+
+def _render_upstream(package: Package) -> str:
+    source, version = package.source, package.source_version
+    if package.ecosystem == "rpm":
+        return f"{source}-{version.rpartition(':')[2]}.src.rpm" if source and version else source
+    if version and version != package.version:
+        return f"{source or package.name}@{version}"
+    return source if source != package.name else ""
+
+
 def _upstream(purl: Purl) -> tuple[str, str]:
     """`upstream=name@version` of deb and apk, `upstream=name-version-release.src.rpm` of rpm."""
     text = purl.qualifiers.get("upstream", "")
     if purl.type == "rpm":
-        parts = text.removesuffix(".src.rpm").rsplit("-", 2)
-        return (parts[0], f"{parts[1]}-{parts[2]}") if len(parts) == 3 else ("", "")
+        return split_source_rpm(text)
     name, _at, version = text.partition("@")
     return name, version

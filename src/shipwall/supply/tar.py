@@ -7,14 +7,17 @@ Source: POSIX.1-2017 pax; GNU tar manual, "Basic Tar Format".
 
 from __future__ import annotations
 
+import io
 import zlib
-from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol, runtime_checkable
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from shipwall.model.errors import InputError
 from shipwall.supply.streams import Stream
 
+_T = TypeVar("_T", int, bool)
 _BLOCK = 512
+_ADLER = 65521
 _CHUNK = 256 * 1024
 _MAX_RECORD = 1 << 20  # a long name or a pax header; Go's limit
 _MAX_ENTRIES = 20_000_000
@@ -24,6 +27,9 @@ _KINDS = {
     b"0": "file", b"\0": "file", b"7": "file", b"1": "hardlink", b"2": "symlink", b"3": "char", b"4": "block", b"5": "folder",
     b"6": "fifo", b"S": "sparse",
 }  # fmt: skip
+_EXTENDED = frozenset({b"x", b"g", b"L", b"K"})
+_NO_DEVICE = (0, 0)
+_MAX_REMEMBERED = 4096  # number fields; real tars hold few different modes and checksums
 _WITHOUT_CONTENT = {"hardlink", "symlink", "char", "block", "folder", "fifo"}
 
 
@@ -40,9 +46,9 @@ class Entry(NamedTuple):
     """One entry. `path` is relative and clean (no `.`, `..`, empty parts); empty for the root itself.
 
     `kind`: file, hardlink, symlink, char, block, folder, fifo, sparse, other. `link` as written, for symlinks and hard links.
-    `offset` where the content starts in the stream. `data` is the content when it was asked for, else None.
-    `device` (major, minor) of char and block. `opaque`: an extended attribute makes the folder hide what lies below.
-    `escapes`: the path leads out of the root; it is then given as written, for showing only.
+    `offset` where the content starts in the stream. `device` (major, minor) of char and block. `opaque`: an extended attribute makes
+    the folder hide what lies below. `escapes`: the path leads out of the root; it is then given as written, for showing only.
+    `is_executable`: an x bit is set.
     """
 
     path: str
@@ -50,10 +56,26 @@ class Entry(NamedTuple):
     size: int
     offset: int
     link: str = ""
-    data: bytes | None = None
     device: tuple[int, int] = (0, 0)
     opaque: bool = False
     escapes: bool = False
+    is_executable: bool = False
+
+
+class Entries(Protocol):
+    """Entries in order; the content of the last one given can be asked for, once."""
+
+    def __iter__(self) -> Iterator[Entry]:
+        """The entries."""
+        ...
+
+    def peek(self, size: int) -> bytes:
+        """The first `size` bytes of the last entry's content (fewer when it is shorter)."""
+        ...
+
+    def read(self) -> bytes | None:
+        """The whole content of the last entry; None when it cannot be read, which has then been told."""
+        ...
 
 
 def clean_path(path: str) -> str | None:
@@ -73,24 +95,78 @@ def clean_path(path: str) -> str | None:
     return "/".join(parts)
 
 
-def walk_tar(stream: Stream, name: str, wants: Callable[[str, int], bool] = lambda _path, _size: False) -> Iterator[Entry]:
-    """The entries of the tar in `stream`, in order. `wants(path, size)` says whose content comes along; keep `size` small there.
+class TarWalk:
+    """The entries of the tar in a stream, in order; content that is not asked for streams past.
 
-    Raises InputError (naming `name` and the offset) for damage: checksum, size, extended header, early end.
+    Iterating and reading raise InputError (naming `name` and the offset) for damage: checksum, size, extended header, early end.
     """
-    reader = _Reader(stream, name)
-    pending = _Pending()
-    for _ in range(_MAX_ENTRIES):
-        header = reader.header()
-        if header is None:
-            return
-        flag = header[156:157]
-        size = reader.number(header[124:136], "size")
-        if flag in {b"x", b"g", b"L", b"K"}:
-            if size > _MAX_RECORD:
-                raise reader.damage(f"an extended header of {size} bytes")
-            pending.take(flag, reader.content(size), reader)
-            continue
+
+    def __init__(self, stream: Stream, name: str) -> None:
+        self._reader = _Reader(stream, name)
+        self._size = 0
+        self._is_unread = False
+
+    def peek(self, size: int) -> bytes:
+        """The first `size` bytes of the last entry's content (fewer when it is shorter); at most 4096."""
+        return self._reader.peek(min(size, self._size)) if self._is_unread else b""
+
+    def read(self) -> bytes:
+        """The whole content of the last entry; keep an eye on its size first. Once: then it is empty."""
+        if not self._is_unread:
+            return b""
+        self._is_unread = False
+        return self._reader.content(self._size)
+
+    def __iter__(self) -> Iterator[Entry]:
+        """The entries."""
+        reader = self._reader
+        sizes, modes = reader.sizes, reader.modes
+        pending: _Pending | None = None
+        for _ in range(_MAX_ENTRIES):
+            header = reader.header()
+            if header is None:
+                return
+            flag = header[156:157]
+            field = header[124:136]
+            size = sizes.get(field, -1)
+            if size < 0:
+                size = _remember(sizes, field, reader.number(field, "size"))
+            if flag in _EXTENDED:
+                if size > _MAX_RECORD:
+                    raise reader.damage(f"an extended header of {size} bytes")
+                pending = pending or _Pending()
+                pending.take(flag, reader.content(size), reader)
+                continue
+            if flag == b"0" and pending is None:  # nearly all there is: what `_entry` does, at a third of its price
+                raw_path = _header_path(header)
+                path = clean_path(raw_path)
+                is_executable = modes.get(header[100:108])
+                if is_executable is None:
+                    is_executable = reader.is_executable(header[100:108])
+                # Past the named tuple's own constructor, which costs three times this.
+                entry = _new_entry(
+                    Entry,
+                    (
+                        raw_path if path is None else path, "file", size, reader.before + reader.at,
+                        "", _NO_DEVICE, False, path is None, is_executable,
+                    ),
+                )  # fmt: skip
+            else:
+                entry = self._entry(header, flag, size, pending or _NOTHING_PENDING)
+                size = entry.size
+                pending = None
+            if not size:
+                self._is_unread = False
+                yield entry
+                continue
+            self._size, self._is_unread = size, True
+            yield entry
+            if self._is_unread:
+                reader.skip_content(size)
+        raise reader.damage(f"more than {_MAX_ENTRIES} entries")
+
+    def _entry(self, header: bytes, flag: bytes, size: int, pending: _Pending) -> Entry:
+        reader = self._reader
         kind = _KINDS.get(flag, "other")
         pax = pending.pax
         raw_path = pending.path or pax.path or _header_path(header)
@@ -105,27 +181,19 @@ def walk_tar(stream: Stream, name: str, wants: Callable[[str, int], bool] = lamb
         if kind in _WITHOUT_CONTENT:
             size = 0
         path = clean_path(raw_path)
-        offset = reader.offset
-        data = None
-        if kind == "file" and path and wants(path, size):
-            data = reader.content(size)
-        else:
-            reader.skip_content(size)
-        yield Entry(
+        return Entry(
             raw_path if path is None else path,
             kind,
             size,
-            offset,
+            reader.offset,
             (pending.link or pax.link or _text(header[157:257].partition(b"\0")[0])) if kind in {"symlink", "hardlink"} else "",
-            data,
             (reader.number(header[329:337], "device"), reader.number(header[337:345], "device"))
             if kind in {"char", "block"}
-            else (0, 0),
+            else _NO_DEVICE,
             pax.is_opaque,
             path is None,
+            reader.is_executable(header[100:108]),
         )
-        pending = _Pending()
-    raise reader.damage(f"more than {_MAX_ENTRIES} entries")
 
 
 class _Pax(NamedTuple):
@@ -156,6 +224,10 @@ class _Pending:
             self.path = _text(record.partition(b"\0")[0])
         elif flag == b"K":
             self.link = _text(record.partition(b"\0")[0])
+
+
+_new_entry = tuple.__new__
+_NOTHING_PENDING = _Pending()
 
 
 def _parse_pax(record: bytes, reader: _Reader) -> _Pax:
@@ -192,7 +264,7 @@ def _parse_pax(record: bytes, reader: _Reader) -> _Pax:
 class _Reader:
     """Blocks of the stream, and where we are."""
 
-    __slots__ = ("_ahead", "_buffer", "_name", "_skip", "_stream", "at", "offset")
+    __slots__ = ("_ahead", "_buffer", "_name", "_skip", "_stream", "at", "before", "checksums", "modes", "sizes")
 
     def __init__(self, stream: Stream, name: str) -> None:
         self._stream = stream
@@ -201,52 +273,65 @@ class _Reader:
         self._name = name
         self._buffer = b""
         self.at = 0
-        self.offset = 0
+        self.before = 0  # bytes of the stream before the buffer
+        self.checksums: dict[bytes, int] = {}
+        self.sizes: dict[bytes, int] = {}
+        self.modes: dict[bytes, bool] = {}
+
+    @property
+    def offset(self) -> int:
+        """Where in the stream the next byte is."""
+        return self.before + self.at
 
     def damage(self, what: str) -> InputError:
         return InputError(self._name, f"damaged tar at byte {self.offset}: {what}", "fetch or save the image again")
 
-    def _take(self, size: int) -> bytes:
-        """Up to `size` bytes (fewer only at the end)."""
-        end = self.at + size
-        data = self._buffer[self.at : end]
-        if len(data) == size:
-            self.at = end
-        elif size <= _CHUNK:
-            while len(data) < size and (more := self._stream.read(max(self._ahead, size - len(data)))):
-                data += more
-            self._buffer, self.at = data, min(size, len(data))
-            data = data[:size]
-        else:
-            parts = [data]
-            missing = size - len(data)
-            self._buffer, self.at = b"", 0
-            while missing and (more := self._stream.read(min(missing, _CHUNK))):
-                parts.append(more)
-                missing -= len(more)
-            data = b"".join(parts)
-        self.offset += len(data)
-        return data
+    def _fill(self, size: int) -> bool:
+        """Have `size` bytes in the buffer; false when the stream ends before."""
+        left = self._buffer[self.at :]
+        self.before += self.at
+        self.at = 0
+        while len(left) < size and (more := self._stream.read(max(self._ahead, size - len(left)))):
+            left = left + more if left else more
+        self._buffer = left
+        return len(left) >= size
 
     def header(self) -> bytes | None:
         """The next header; None at the end of the archive."""
-        block = self._take(_BLOCK)
-        if not block:
-            return None
+        at = self.at
+        block = self._buffer[at : at + _BLOCK]
+        self.at = at + _BLOCK
         if len(block) < _BLOCK:
-            raise self.damage("it ends inside a header")
+            self.at = at
+            is_whole = self._fill(_BLOCK)
+            block = self._buffer[:_BLOCK]
+            if not block:
+                return None
+            if not is_whole:
+                raise self.damage("it ends inside a header")
+            self.at = _BLOCK
         if block == _ZERO:
-            second = self._take(_BLOCK)
-            if second in {b"", _ZERO}:
+            if not self._fill(_BLOCK) and not self._buffer:
+                return None
+            if self._buffer[:_BLOCK] == _ZERO:
+                self.at = _BLOCK
                 return None
             raise self.damage("a lone zero block")
-        stored = self.number(block[148:156], "checksum")
+        field = block[148:156]
+        expected = self.checksums.get(field)
+        if expected is None:
+            expected = _remember(self.checksums, field, (self.number(field, "checksum") + sum(field) - 255) % _ADLER)
         # Adler-32's low half is 1 + the sum of the bytes, modulo 65521: the header's checksum at a fraction of `sum`'s price. A sum
-        # is at most 130560, so the modulus leaves two candidates; random damage passes as rarely as with the exact sum.
-        adler = zlib.adler32(block[156:], zlib.adler32(b"        ", zlib.adler32(block[:148]))) & 0xFFFF
-        if (stored + 1) % 65521 != adler and stored != _signed_sum(block):
+        # is at most 130560, so the modulus leaves two candidates; random damage passes as rarely as with the exact sum. The field itself
+        # counts as eight blanks (256).
+        if zlib.adler32(block) & 0xFFFF != expected and self.number(field, "checksum") != _signed_sum(block):
             raise self.damage("wrong header checksum")
         return block
+
+    def is_executable(self, field: bytes) -> bool:
+        """Whether an x bit is set in a mode field; a negative mode is one, as in Go."""
+        mode = field[7] if field[0] >= 0x80 else self.number(field, "mode")
+        return _remember(self.modes, field, mode & 0o111 != 0)
 
     def number(self, field: bytes, what: str) -> int:
         """An octal or base-256 number that is not negative."""
@@ -265,30 +350,72 @@ class _Reader:
             raise self.damage(f"a {what} that is not octal")
         return int(digits or b"0", 8)
 
+    def peek(self, size: int) -> bytes:
+        """The next `size` bytes, which stay next. Raises InputError when there are fewer."""
+        if len(self._buffer) - self.at < size and not self._fill(size):
+            raise self.damage("it ends inside an entry")
+        return self._buffer[self.at : self.at + size]
+
     def content(self, size: int) -> bytes:
         """`size` bytes and their padding."""
-        data = self._take(size)
-        if len(data) < size:
-            raise self.damage("it ends inside an entry")
-        self._take(-size % _BLOCK)
+        end = self.at + size
+        if end <= len(self._buffer):
+            data = self._buffer[self.at : end]
+            self.at = end
+        else:
+            data = self._long_content(size)
+        self._pass_padding(size)
         return data
 
-    def skip_content(self, size: int) -> None:
-        """Pass over `size` bytes and their padding, which may be missing at the very end: Go accepts that."""
-        held = min(len(self._buffer) - self.at, size)
-        self.at += held
-        self.offset += held
-        missing = size - held
-        if missing and self._skip is not None:
-            self._skip(missing)
-            self.offset += missing
-            missing = 0
+    def _long_content(self, size: int) -> bytes:
+        # One buffer that grows with what really comes, so that neither a lie about the size nor joining costs memory.
+        whole = io.BytesIO()
+        whole.write(memoryview(self._buffer)[self.at :])
+        missing = size - whole.tell()
         while missing:
-            passed = len(self._take(min(missing, _CHUNK)))
-            if not passed:
+            more = self._stream.read(self._ahead)
+            if not more:
                 raise self.damage("it ends inside an entry")
-            missing -= passed
-        self._take(-size % _BLOCK)
+            whole.write(more[:missing])
+            self.before += len(self._buffer)
+            self._buffer, self.at = more, min(missing, len(more))
+            missing -= self.at
+        return whole.getvalue()
+
+    def _pass_padding(self, size: int) -> None:
+        """Pass over what fills the last block, which may be missing at the very end: Go accepts that."""
+        self.at += -size % _BLOCK
+        if self.at > len(self._buffer):
+            beyond = self.at - len(self._buffer)
+            self.at = len(self._buffer)
+            self._fill(beyond)
+            self.at = min(beyond, len(self._buffer))
+
+    def skip_content(self, size: int) -> None:
+        """Pass over `size` bytes and their padding."""
+        end = self.at + size
+        if end <= len(self._buffer):
+            self.at = end
+        else:
+            missing = end - len(self._buffer)
+            if self._skip is not None:
+                self._skip(missing)
+                self.before += len(self._buffer) + missing
+                self._buffer, self.at = b"", 0
+            else:
+                self._skip_by_reading(missing)
+        self._pass_padding(size)
+
+    def _skip_by_reading(self, missing: int) -> None:
+        while True:
+            self.before += len(self._buffer)
+            self._buffer, self.at = self._stream.read(self._ahead), 0
+            if not self._buffer:
+                raise self.damage("it ends inside an entry")
+            if missing <= len(self._buffer):
+                self.at = missing
+                return
+            missing -= len(self._buffer)
 
     def skip_sparse_map(self, header: bytes) -> None:
         """Pass over the continuation blocks of an old GNU sparse header."""
@@ -296,11 +423,18 @@ class _Reader:
         for _ in range(_MAX_SPARSE_BLOCKS):
             if not more:
                 return
-            block = self._take(_BLOCK)
-            if len(block) < _BLOCK:
+            if not self._fill(_BLOCK):
                 raise self.damage("it ends inside a sparse map")
-            more = block[504]
+            more = self._buffer[504]
+            self.at = _BLOCK
         raise self.damage("an absurd sparse map")
+
+
+def _remember(known: dict[bytes, _T], field: bytes, value: _T) -> _T:
+    if len(known) >= _MAX_REMEMBERED:
+        known.clear()
+    known[field] = value
+    return value
 
 
 def _signed_sum(block: bytes) -> int:
@@ -311,7 +445,7 @@ def _signed_sum(block: bytes) -> int:
 
 def _header_path(header: bytes) -> str:
     path = header[:100].partition(b"\0")[0]
-    if header[257:263] == b"ustar\0":
+    if header[345] and header[257:263] == b"ustar\0":
         prefix = header[345:500].partition(b"\0")[0]
         if prefix:
             path = prefix + b"/" + path

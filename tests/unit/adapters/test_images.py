@@ -124,6 +124,19 @@ def test_an_image_of_an_index_is_chosen_by_platform() -> None:
         choose_manifest(index, "linux/s390x", "index")
 
 
+@pytest.mark.parametrize(
+    ("platform", "is_given"),
+    [("linux/amd64", True), ("linux/amd64/v1", True), ("", True), ("linux/arm64", False), ("windows/amd64", False), ("x", False)],
+)
+def test_an_image_of_another_platform_than_was_named_is_refused(tmp_path: Path, platform: str, *, is_given: bool) -> None:
+    layout = str(write_files(tmp_path / "oci", oci_files(LAYERS)))
+    if is_given:
+        assert list_image(layout, platform=platform).packages
+    else:
+        with pytest.raises(InputError, match="is for linux/amd64, not for"):
+            list_image(layout, platform=platform)
+
+
 def changed_layer(files: dict[str, bytes | str | None]) -> dict[str, bytes | str | None]:
     name = next(name for name, data in files.items() if (data or b"")[:2] == b"\x1f\x8b")
     return files | {name: gzip.compress(make_tar({"etc/other": b""}))}

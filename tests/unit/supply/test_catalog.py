@@ -89,6 +89,13 @@ def test_an_image_without_packages_says_so() -> None:
     assert moved.skipped[0].what == "/var/lib/dpkg"
 
 
+def test_a_distribution_without_its_packages_is_told_even_with_others() -> None:
+    package = {"app/node_modules/a/package.json": b'{"name": "a", "version": "1.0.0"}'}
+    found = inventory_of({"etc/os-release": b"ID=void\n", "var/lib/rpm": "../elsewhere", **package})
+    assert [one.what for one in found.skipped] == ["/var/lib/rpm", "void"]
+    assert inventory_of({**package}).skipped == ()
+
+
 def test_os_release_quoting() -> None:
     text = b"# c\nID='debian'\nVERSION_ID=\"12\"\nVERSION_CODENAME=book\\worm\nID_LIKE\n=x\n"
     assert parse_os_release(text) == Distribution(id="debian", version_id="12", codename="bookworm")

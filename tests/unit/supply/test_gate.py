@@ -234,3 +234,27 @@ def test_every_reason_at_once() -> None:
         "attestation-missing",
         "base-not-allowed",
     ]
+
+
+def test_denied_by_a_condition_over_findings() -> None:
+    rules = "    findings:\n      deny:\n        - finding.severity >= HIGH && finding.fixed\n        - scan.unknown > 5\n"
+    high = finding("CVE-9", PACKAGES[0], severity=Severity.HIGH)
+    scan = msgspec.structs.replace(SCAN, findings=(high, finding("CVE-8", PACKAGES[1]), finding("CVE-7", PACKAGES[0], fixed="")))
+    verdict = judge(rules, scan=scan)
+    assert codes(verdict) == ["finding-denied"]
+    (reason,) = verdict.reasons
+    assert reason.message == "`finding.severity >= HIGH && finding.fixed` is true of 1 finding: CVE-9"
+    assert reason.next_step == "update openssl"
+    assert [one.ref for one in reason.evidence if one.kind == "finding"] == ["CVE-9"]
+    assert reason.evidence[-1].detail == "policy.yaml:7"
+    ignored = rules + "      ignore: [{id: CVE-9, reason: r, until: 2100-01-01}]\n"
+    assert codes(judge(ignored, scan=scan)) == ["passes-policy", "finding-ignored"]
+
+
+def test_denied_by_a_condition_over_the_scan_and_closed_where_it_cannot_be_computed() -> None:
+    scan = msgspec.structs.replace(SCAN, findings=(finding("CVE-9", PACKAGES[0]),))
+    verdict = judge("    findings: {deny: [scan.unknown > 0, 1 / (scan.findings - 1) > 0]}\n", scan=scan)
+    assert codes(verdict) == ["finding-denied", "deny-not-computed"]
+    assert "divides by zero" in verdict.reasons[1].message
+    unknown = msgspec.structs.replace(SCAN, advisories="")
+    assert codes(judge("    findings: {deny: [finding.kev]}\n", scan=unknown)) == ["findings-unknown"]

@@ -67,10 +67,11 @@ def test_a_library_renamed_by_its_fix_is_found_by_its_source() -> None:
 
 
 def test_what_cannot_be_compared_is_told() -> None:
-    other = Package(ecosystem="pypi", name="flask", version="1")
-    updates, skipped = find_updates(inventory(other, installed(version="???")), [available(), available(version="!")])
+    others = [Package(ecosystem="pypi", name=name, version="1") for name in ("flask", "jinja2")]
+    owned = Package(ecosystem="npm", name="shop", version="1", owner="shop")
+    updates, skipped = find_updates(inventory(*others, owned, installed(version="???")), [available(), available(version="!")])
     assert updates == []
-    assert [one.what for one in skipped] == ["pool/shop.deb of the archive", "package flask", "package shop"]
+    assert [one.what for one in skipped] == ["pool/shop.deb of the archive", "package shop", "2 pypi packages"]
 
 
 def test_cves_of_the_entries_between() -> None:

@@ -154,3 +154,13 @@ def test_bombs_are_refused_fast() -> None:
         parse_policy(b"[" * 5000, "p")
     with pytest.raises(InputError, match="over the limit"):
         parse_policy(b" " * (MAX_POLICY_BYTES + 1), "p")
+
+
+def test_a_condition_is_checked_where_it_stands() -> None:
+    head = b"version: 1\nroutes:\n  - from: a\n    to: b\n    findings:\n      deny:\n        - finding.kev\n"
+    text = head + b"        - >-\n          finding.kev &&\n          finding.severty > LOW\n"
+    with pytest.raises(SourceError) as caught:
+        parse_policy(text, "p.yaml")
+    assert (caught.value.line_number, caught.value.column) == (10, 19)
+    assert "did you mean 'severity'?" in caught.value.line()
+    assert caught.value.excerpt == "          finding.severty > LOW\n                  ^"

@@ -108,7 +108,10 @@ def test_sbom_goes_both_ways_and_names_its_evidence() -> None:
     document = render_sbom(INVENTORY, NOW)
     assert parse_sbom(json.loads(json.dumps(document))) == INVENTORY
     component = document["components"][0]
-    assert component["purl"] == "pkg:deb/debian/libstdc%2B%2B6@1:12.2.0-14%2Bdeb12u1?arch=amd64&distro=debian-12"
+    assert (
+        component["purl"]
+        == "pkg:deb/debian/libstdc%2B%2B6@1:12.2.0-14%2Bdeb12u1?arch=amd64&distro=debian-12&upstream=gcc-12%4012.2.0-14%2Bdeb12u1"
+    )
     assert component["evidence"]["identity"][0]["methods"][0]["value"] == "/var/lib/dpkg/status"
     assert [one["bom-ref"] for one in document["components"]] == [component["purl"], component["purl"] + "#2"]
     assert document["metadata"]["timestamp"] == "2026-09-21T14:13:20Z"

@@ -9,11 +9,16 @@ import pytest
 from tests.images import make_tar
 
 from shipwall.model.errors import InputError
-from shipwall.supply.tar import Entry, clean_path, walk_tar
+from shipwall.supply.tar import Entry, TarWalk, clean_path
 
 
 def walk(data: bytes, wanted: str = "") -> list[Entry]:
-    return list(walk_tar(io.BytesIO(data), "layer x", lambda path, _size: path == wanted))
+    return [entry for entry, _content in read(data, wanted)]
+
+
+def read(data: bytes, wanted: str) -> list[tuple[Entry, bytes | None]]:
+    tar = TarWalk(io.BytesIO(data), "layer x")
+    return [(entry, tar.read() if entry.path == wanted else None) for entry in tar]
 
 
 def header(name: bytes, size: bytes = b"0" * 11, flag: bytes = b"0", magic: bytes = b"ustar\00000", link: bytes = b"") -> bytes:
@@ -56,10 +61,10 @@ def test_agrees_with_tarfile(form: int) -> None:
         link = tarfile.TarInfo("link")
         link.type, link.linkname = tarfile.SYMTYPE, "t/" * 40 + "end"
         tar.addfile(link)
-    found = walk(buffer.getvalue(), "deep/" * 25 + "file")
-    assert [entry.path for entry in found] == [*paths, "link"]
-    assert found[2].data == b"c" * 1400
-    assert (found[3].kind, found[3].link) == ("symlink", "t/" * 40 + "end")
+    found = read(buffer.getvalue(), "deep/" * 25 + "file")
+    assert [entry.path for entry, _content in found] == [*paths, "link"]
+    assert found[2][1] == b"c" * 1400
+    assert (found[3][0].kind, found[3][0].link) == ("symlink", "t/" * 40 + "end")
 
 
 def test_gnu_long_name_beats_pax_and_the_last_pax_header_counts() -> None:
@@ -146,4 +151,4 @@ def test_content_is_never_held_unless_wanted() -> None:
             return bytes(size) if self.left > 0 else b""
 
     with pytest.raises(InputError, match="inside an entry"):
-        list(walk_tar(Endless(), "layer x"))
+        list(TarWalk(Endless(), "layer x"))

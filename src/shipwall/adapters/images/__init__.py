@@ -10,6 +10,8 @@ from pathlib import Path
 from shipwall.adapters.images.opened import LayerSource, OpenImage
 from shipwall.model.errors import InputError
 
+_PLATFORM = ("os", "architecture", "variant")
+
 __all__ = ["LayerSource", "OpenImage", "open_image"]
 
 
@@ -19,8 +21,27 @@ def open_image(source: str, *, engine_socket: Path | None = None, allow_http: bo
     *Shape* of `source`: with `engine_socket`, a reference or id the engine knows; else the path of a tar (`docker save`, OCI layout,
     root file system; gzip and zstd too), `-` for such a tar on standard input, the path of a folder (OCI layout, root file system), or
     `registry/repository:tag` or `@sha256:…`. `FILE.tar#REF` chooses one of several images. `platform` (`linux/amd64`) chooses from an
-    index, by default this machine's. *Raises* InputError, TrustError (a digest does not match), RemoteError, StorageError.
+    index, by default this machine's or the only one; an image of another platform than was named is refused. *Raises* InputError,
+    TrustError (a digest does not match), RemoteError, StorageError.
     """
+    opened = _open(source, engine_socket, platform, allow_http=allow_http)
+    if platform and opened.identity is not None and not _fits(opened, platform):
+        opened.close()
+        has = "/".join(part for part in (opened.config.get(key) for key in _PLATFORM) if isinstance(part, str))
+        raise InputError(
+            source, f"is for {has or 'no known platform'}, not for {platform[:80]}", "leave --platform out, or name another"
+        )
+    return opened
+
+
+def _fits(image: OpenImage, platform: str) -> bool:
+    """Whether the configuration says so; the variant (`arm/v7`) counts only when both name one."""
+    asked = platform.split("/")
+    said = [image.config.get(key) for key in _PLATFORM]
+    return all(not have or have == want for want, have in zip(asked[2:], said[2:], strict=False)) and asked[:2] == said[:2]
+
+
+def _open(source: str, engine_socket: Path | None, platform: str, *, allow_http: bool) -> OpenImage:
     if engine_socket is not None:
         from shipwall.adapters.images.remote import open_engine_image
 

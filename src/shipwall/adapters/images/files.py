@@ -27,7 +27,7 @@ from shipwall.supply.manifest import (
     parse_manifest_or_index,
 )
 from shipwall.supply.streams import LayerStream, inflate
-from shipwall.supply.tar import clean_path, walk_tar
+from shipwall.supply.tar import TarWalk, clean_path
 
 _CHUNK = 1 << 20
 _MAX_SPOOLED_BYTES = 64 << 30
@@ -210,7 +210,7 @@ def _open_spooled(file: BinaryIO, name: str, chosen: str, platform: str) -> Open
 def _read_members(stream: _Slice, name: str) -> dict[str, _Member]:
     """Where each file of the outer tar lies. A later entry of the same name wins, as when unpacking."""
     members: dict[str, _Member] = {}
-    for entry in walk_tar(stream, name):
+    for entry in TarWalk(stream, name):
         if entry.escapes or not entry.path:
             continue
         if entry.kind == "file":

@@ -17,33 +17,67 @@ from shipwall.supply.tar import Entry
 def open_root_folder(path: Path) -> OpenImage:
     """The root file system in `path`. It has no identity: a folder changes under its name."""
     return OpenImage(
-        source=str(path), identity=None, config={}, layers=(), folder_filler=lambda view: view.add_entries(_walk(path, view), "")
+        source=str(path),
+        identity=None,
+        config={},
+        layers=(),
+        folder_filler=lambda view: view.add_entries(_FolderWalk(path, view), ""),
     )
 
 
-def _walk(root: Path, view: View) -> Iterator[Entry]:
+class _FolderWalk:
     """Its entries. Symbolic links are not followed and other file systems (/proc, /sys, mounts) not entered, so nothing escapes."""
-    try:
-        device = root.stat().st_dev
-        next(root.iterdir(), None)
-    except OSError as error:
-        raise StorageError(str(root), error.strerror or str(error), "make it readable") from error
-    unreadable: list[OSError] = []
-    for folder, names, files, fd in os.fwalk(root, onerror=unreadable.append, follow_symlinks=False):
-        here = os.path.relpath(folder, root)
-        prefix = "" if here == "." else os.fsencode(here).decode("utf-8", "backslashreplace") + "/"
-        if os.fstat(fd).st_dev != device:
-            names.clear()
-            continue
-        for name in [*names, *files]:
-            path = prefix + os.fsencode(name).decode("utf-8", "backslashreplace")
-            with contextlib.suppress(FileNotFoundError):  # a folder may be in use: what vanishes meanwhile was not there
-                yield _entry(path, name, fd, view)
-    for failure in unreadable:
-        view.note_skipped(str(failure.filename), failure.strerror or str(failure))
+
+    def __init__(self, root: Path, view: View) -> None:
+        self._root = root
+        self._view = view
+        self._last: tuple[Entry, str, int] = (Entry("", "folder", 0, 0), "", -1)
+
+    def __iter__(self) -> Iterator[Entry]:
+        """The entries."""
+        root, view = self._root, self._view
+        try:
+            device = root.stat().st_dev
+            next(root.iterdir(), None)
+        except OSError as error:
+            raise StorageError(str(root), error.strerror or str(error), "make it readable") from error
+        unreadable: list[OSError] = []
+        for folder, names, files, fd in os.fwalk(root, onerror=unreadable.append, follow_symlinks=False):
+            here = os.path.relpath(folder, root)
+            prefix = "" if here == "." else os.fsencode(here).decode("utf-8", "backslashreplace") + "/"
+            if os.fstat(fd).st_dev != device:
+                names.clear()
+                continue
+            for name in [*names, *files]:
+                path = prefix + os.fsencode(name).decode("utf-8", "backslashreplace")
+                with contextlib.suppress(FileNotFoundError):  # a folder may be in use: what vanishes meanwhile was not there
+                    entry = _entry(path, name, fd)
+                    self._last = (entry, name, fd)
+                    yield entry
+        for failure in unreadable:
+            view.note_skipped(str(failure.filename), failure.strerror or str(failure))
+
+    def peek(self, size: int) -> bytes:
+        """The first `size` bytes of the last file; none when it cannot be read, which has then been told."""
+        return self._read(size) or b""
+
+    def read(self) -> bytes | None:
+        """The content of the last file."""
+        return self._read(self._last[0].size)
+
+    def _read(self, size: int) -> bytes | None:
+        entry, name, fd = self._last
+        try:
+            # Not following links and not waiting for a writer, should the file be exchanged meanwhile.
+            file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=fd)
+            with os.fdopen(file, "rb") as opened:
+                return opened.read(size)
+        except OSError as error:
+            self._view.note_skipped(entry.path, error.strerror or str(error))
+            return None
 
 
-def _entry(path: str, name: str, fd: int, view: View) -> Entry:
+def _entry(path: str, name: str, fd: int) -> Entry:
     facts = os.stat(name, dir_fd=fd, follow_symlinks=False)
     if stat.S_ISDIR(facts.st_mode):
         return Entry(path, "folder", 0, 0)
@@ -51,13 +85,4 @@ def _entry(path: str, name: str, fd: int, view: View) -> Entry:
         return Entry(path, "symlink", 0, 0, os.fsencode(os.readlink(name, dir_fd=fd)).decode("utf-8", "backslashreplace"))
     if not stat.S_ISREG(facts.st_mode):
         return Entry(path, "other", 0, 0)
-    data = None
-    if view.wants(path, facts.st_size):
-        try:
-            # Not following links and not waiting for a writer, should the file be exchanged meanwhile.
-            file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=fd)
-            with os.fdopen(file, "rb") as opened:
-                data = opened.read(facts.st_size)
-        except OSError as error:
-            view.note_skipped(path, error.strerror or str(error))
-    return Entry(path, "file", facts.st_size, 0, data=data)
+    return Entry(path, "file", facts.st_size, 0, is_executable=facts.st_mode & 0o111 != 0)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from shipwall.adapters.images.background import HashThread
 from shipwall.model.digest import Digest, ImageIdentity, digest_of
 from shipwall.model.errors import TrustError
 from shipwall.supply.layers import View
@@ -78,9 +79,8 @@ class OpenImage:
             self.folder_filler(view)
         for number, layer in enumerate(self.layers, 1):
             report(f"reading layer {number} of {len(self.layers)}")
-            raw = layer.open()
-            with contextlib.closing(raw):
-                stream = LayerStream(raw, layer.name)
+            with contextlib.closing(layer.open()) as raw, HashThread() as hashes:
+                stream = LayerStream(raw, layer.name, new_hash=hashes.sha256)
                 view.add_layer(stream, layer.diff_id, layer.name)
                 digests = stream.finish()
             if layer.blob and digests.blob != layer.blob:

@@ -12,6 +12,7 @@ from shipwall.adapters.images.files import image_of_parts, open_stream
 from shipwall.adapters.images.opened import OpenImage, RawStream, this_platform
 from shipwall.adapters.registry import Registry
 from shipwall.adapters.streams import ChunkFile
+from shipwall.model.digest import Digest, parse_digest
 from shipwall.model.errors import InputError
 from shipwall.model.image import parse_image_ref
 from shipwall.supply.manifest import MAX_CONFIG_BYTES, Descriptor, ImageManifest, choose_manifest, parse_manifest_or_index
@@ -40,6 +41,12 @@ def open_registry_image(source: str, *, allow_http: bool, platform: str) -> Open
                 return opened
             reference = choose_manifest(parsed, platform or this_platform(), source).digest
     raise InputError(source, "its indexes are nested too deeply", "do not trust this image")
+
+
+def engine_image_id(ref: str, socket: Path) -> Digest:
+    """What the engine behind `socket` calls `ref` now: the digest of its configuration (or manifest, as it stores images)."""
+    with Engine(socket) as engine:
+        return parse_digest(str(engine.inspect_image(ref).get("Id", "")))
 
 
 def open_engine_image(ref: str, socket: Path) -> OpenImage:

@@ -365,12 +365,12 @@ class Store:
             connection.execute(sa.delete(t.sinks).where(t.sinks.c.name.not_in([_text(name) for name in kept])))
 
     def outgoing(self, position: int, limit: int) -> list[tuple[int, Alert]]:
-        """The alerts that arrived after `position`, oldest first, with their positions. A hole before the first was pruned unsent."""
-        query = sa.select(t.outgoing.c.id, t.outgoing.c.payload).where(t.outgoing.c.id > position).order_by(t.outgoing.c.id)
+        """The alerts that arrived after `position`, oldest first, with their positions, as they are known now. A hole was pruned."""
+        c = t.outgoing.c
+        joined = t.outgoing.join(t.alerts, t.alerts.c.id == c.alert)
+        query = sa.select(c.id, t.alerts.c.payload).select_from(joined).where(c.id > position).order_by(c.id).limit(limit)
         with self._read() as connection:
-            return [
-                (number, msgspec.json.decode(payload, type=Alert)) for number, payload in connection.execute(query.limit(limit))
-            ]
+            return [(number, msgspec.json.decode(payload, type=Alert)) for number, payload in connection.execute(query)]
 
     def last_outgoing(self) -> int:
         """The position of the newest alert, 0 before the first."""
@@ -461,8 +461,7 @@ class Store:
         """Put `alert` at the end of what goes to the sinks; one that was there before (facts attached later) goes only once."""
         if connection.execute(sa.select(t.alerts.c.id).where(t.alerts.c.id == _text(alert.id))).first() is None:
             last = connection.execute(sa.select(sa.func.max(t.outgoing.c.id))).scalar() or 0
-            values = {"id": last + 1, "time_ns": alert.time_ns, "payload": msgspec.json.encode(alert)}
-            connection.execute(sa.insert(t.outgoing).values(values))
+            connection.execute(sa.insert(t.outgoing).values(id=last + 1, alert=_text(alert.id)))
 
     def _append(self, connection: Connection, table: sa.Table, row: Row, time_ns: int, **columns: str) -> None:
         _check_time(time_ns)

@@ -72,8 +72,7 @@ outgoing = Table(
     "outgoing",
     metadata,
     Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
-    Column("time_ns", BigInteger, nullable=False),
-    Column("payload", LargeBinary, nullable=False),
+    Column("alert", String(TEXT_LIMIT), nullable=False),
 )
 sinks = Table(
     "sinks",

@@ -6,14 +6,15 @@ from collections.abc import Iterator
 
 from shipwall.model.errors import InputError
 from shipwall.model.package import Package, Skipped
+from shipwall.supply.catalog.owners import real_files
+from shipwall.supply.catalog.words import title
 from shipwall.supply.deb822 import parse_paragraphs, split_source
 from shipwall.supply.layers import KeptFile, View
-from shipwall.supply.tar import clean_path
 from shipwall.supply.versions.deb import parse_version
 
 STATUS = "var/lib/dpkg/status"
 DPKG_GLOBS = (STATUS, "var/lib/dpkg/status.d/*", "var/lib/dpkg/info/*.list")
-_FIELDS = frozenset({"package", "version", "architecture", "source", "status", "conffiles"})
+_FIELDS = frozenset({"package", "version", "architecture", "source", "status", "conffiles", "maintainer"})
 _ABSENT = {"not-installed", "config-files"}
 _MAX_PACKAGES = 100_000
 _MAX_NAME = 256
@@ -50,7 +51,7 @@ def _read_status(
     view: View, path: str, file: KeptFile, sums: bytes | None, packages: list[Package], skipped: list[Skipped]
 ) -> None:
     for number, paragraph in enumerate(parse_paragraphs(file.data, _FIELDS), 1):
-        if len(packages) >= _MAX_PACKAGES:
+        if number > _MAX_PACKAGES or len(packages) >= _MAX_PACKAGES:
             skipped.append(Skipped(what=f"/{path}", reason=f"names more than {_MAX_PACKAGES} packages; the rest is not read"))
             return
         name, version, arch = paragraph.get("package", ""), paragraph.get("version", ""), paragraph.get("architecture", "")
@@ -78,7 +79,8 @@ def _read_status(
                 source_version=source_version,
                 evidence=f"/{path}",
                 layer=file.layer,
-                files=_real_files(view, [*owned, *conffiles]),
+                files=real_files(view, (raw.decode("utf-8", "backslashreplace") for raw in (*owned, *conffiles))),
+                vendor=title(paragraph.get("maintainer", "")),
             )
         )
 
@@ -90,17 +92,3 @@ def _listed(view: View, name: str, arch: str) -> list[bytes]:
         if file is not None:
             return file.data.split(b"\n")
     return []
-
-
-def _real_files(view: View, raw_paths: list[bytes]) -> tuple[str, ...]:
-    real: set[str] = set()
-    folders: dict[str, str] = {}
-    for raw in raw_paths:
-        path = clean_path(raw.decode("utf-8", "backslashreplace"))
-        if not path or len(path) > 4096 or path in view.folders or view.resolve(path) in view.folders:
-            continue
-        folder, _, base = path.rpartition("/")
-        if folder not in folders:
-            folders[folder] = view.resolve(folder)
-        real.add(f"/{folders[folder]}/{base}" if folders[folder] else f"/{base}")
-    return tuple(sorted(real))

@@ -18,8 +18,7 @@ def upgrade() -> None:
     op.create_table(
         "outgoing",
         sa.Column("id", _BIG, primary_key=True, autoincrement=False),
-        sa.Column("time_ns", sa.BigInteger, nullable=False),
-        sa.Column("payload", sa.LargeBinary, nullable=False),
+        sa.Column("alert", sa.String(512), nullable=False),
     )
     op.create_table(
         "sinks",

@@ -1,0 +1,80 @@
+"""What people say about findings on the command line: conditions, VEX documents, ignore files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from shipwall.cli.output import neutral, stderr
+
+if TYPE_CHECKING:
+    from shipwall.journeys.scan import Refine, ScanReport
+    from shipwall.lang.cel import Condition
+    from shipwall.model.finding import ScanResult
+    from shipwall.model.package import Inventory
+
+_MAX_IDS = 5
+
+FailOnOption = Annotated[
+    list[str] | None,
+    typer.Option("--fail-on", metavar="EXPR", help="exit 1 when this condition is true of the scan or of a finding; repeatable"),
+]
+VexOption = Annotated[
+    list[Path] | None, typer.Option("--vex", metavar="FILE", help="statements about findings, OpenVEX or CycloneDX; repeatable")
+]
+IgnoreOption = Annotated[
+    list[Path] | None, typer.Option("--ignore", metavar="FILE", help="findings to set aside, with reason and end; repeatable")
+]
+
+
+def parse_conditions(texts: list[str] | None) -> list[Condition]:
+    """The conditions of `--fail-on`, checked before anything is scanned."""
+    if not texts:
+        return []
+    from shipwall.supply.fail_on import parse_fail_on
+
+    return [parse_fail_on(text) for text in texts]
+
+
+def load_judgements(source: str, vex: list[Path] | None, ignore: list[Path] | None, now_ns: int) -> Refine:
+    """What applies the named files to a scan of `source`; they are read now, so that a broken one ends before the work."""
+    from shipwall.journeys.scan import as_found
+
+    if not vex and not ignore:
+        return as_found
+    from shipwall.adapters.files import read_bounded
+    from shipwall.supply.ignore import MAX_IGNORE_BYTES, parse_ignores
+    from shipwall.supply.suppress import suppress
+    from shipwall.supply.vex import MAX_VEX_BYTES, parse_vex
+
+    statements = [one for path in vex or () for one in parse_vex(read_bounded(path, MAX_VEX_BYTES), str(path))]
+    ignores = tuple(one for path in ignore or () for one in parse_ignores(read_bounded(path, MAX_IGNORE_BYTES), str(path)))
+
+    def refine(inventory: Inventory, result: ScanResult) -> ScanResult:
+        return suppress(result, inventory, source, statements, ignores, now_ns)
+
+    return refine
+
+
+def finish(scanned: ScanReport, conditions: list[Condition]) -> None:
+    """End with the exit code that the scan deserves. What could not be judged is no pass: its own code comes first."""
+    if scanned.unjudged is not None:
+        stderr.print(f"shipwall: findings unknown: {neutral(scanned.unjudged[1])}", markup=False)
+        raise typer.Exit(scanned.unjudged[0])
+    failed = False
+    for condition in conditions:
+        from shipwall.supply.fail_on import find_failure
+
+        failure = find_failure(condition, scanned.result, scanned.inventory)
+        if failure is None:
+            continue
+        failed = True
+        ids = list(dict.fromkeys(finding.id for finding in failure.findings))
+        more = f" and {len(ids) - _MAX_IDS} more" if len(ids) > _MAX_IDS else ""
+        count = len(failure.findings)
+        hit = f"{count} {'finding' if count == 1 else 'findings'}: {', '.join(ids[:_MAX_IDS])}{more}" if ids else "this scan"
+        stderr.print(f"shipwall: --fail-on {neutral(condition.text)!r} is true of {neutral(hit)}", markup=False)
+    if failed:
+        raise typer.Exit(1)

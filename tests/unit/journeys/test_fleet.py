@@ -1,0 +1,228 @@
+"""The fleet: kept, asked, judged anew when advisories change; on real databases."""
+
+from __future__ import annotations
+
+import array
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from shipwall.adapters.advisory_db import AdvisoryDb
+from shipwall.adapters.advisory_db.writer import rewriting
+from shipwall.adapters.fleet import Fleet
+from shipwall.journeys.fleet import explain_image, find_images, keep_image, rejudge
+from shipwall.model.advisory import Advisory, Affected, Range
+from shipwall.model.digest import ImageIdentity, digest_of
+from shipwall.model.errors import InputError, StorageError
+from shipwall.model.finding import Severity
+from shipwall.model.package import Distribution, Inventory, Package
+from shipwall.model.wire import ImageStep, Message
+from shipwall.supply.feeds import FeedState
+from shipwall.supply.fleet import component_of, group_by_image, judge_components, parse_query
+from shipwall.supply.match_advisories import match_advisories
+
+BOOKWORM = Distribution(id="debian", version_id="12", codename="bookworm")
+
+
+def deb(name: str, version: str, **fields: object) -> Package:
+    return Package(ecosystem="deb", name=name, version=version, arch="amd64", source=name, source_version=version, **fields)  # type: ignore[arg-type]
+
+
+def jar(name: str, version: str, evidence: str) -> Package:
+    return Package(ecosystem="maven", name=name, version=version, evidence=evidence)
+
+
+def inventory(seed: str, *packages: Package, below: tuple[str, ...] = ()) -> Inventory:
+    layers = tuple(digest_of(one.encode()) for one in (*below, seed))
+    image = ImageIdentity(manifest=digest_of(f"m{seed}".encode()), config=digest_of(f"c{seed}".encode()), diff_ids=layers)
+    return Inventory(image=image, distribution=BOOKWORM, packages=packages)
+
+
+def advisory(cve: str, scope: str, name: str, fixed: str, severity: Severity = Severity.UNKNOWN) -> Advisory:
+    affected = Affected(
+        scope=scope, name=name, ranges=(Range("", fixed),), by_source=scope.startswith("Debian"), severity=severity
+    )
+    return Advisory(feed="test", id=cve, affected=(affected,))
+
+
+def database(path: Path, advisories: Iterable[Advisory]) -> Path:
+    with rewriting(path) as writer:  # an empty feed would be refused
+        writer.put_feed(FeedState(name="test", format="osv"), [*advisories, advisory("CVE-1-9", "PyPI", "unused", "1")])
+    return path
+
+
+OPENSSL = advisory("CVE-2026-0001", "Debian:12", "openssl", "3.0.17-1~deb12u3")
+LOG4J = advisory("CVE-2021-44228", "Maven", "org.apache.logging.log4j:log4j-core", "2.17.0")
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Path:
+    path = tmp_path / "fleet.db"
+    core = "org.apache.logging.log4j:log4j-core"
+    images = [
+        inventory("base", deb("openssl", "3.0.15-1"), deb("dash", "0.5.12-2")),
+        inventory(
+            "shop", deb("openssl", "3.0.15-1"), deb("dash", "0.5.12-2"), jar(core, "2.14.1", "/app/a.jar"), below=("base",)
+        ),
+        inventory("new", deb("openssl", "3.0.17-1~deb12u3"), jar(core, "2.17.1", "/app/b.jar")),
+    ]
+    for number, one in enumerate(images):
+        assert keep_image(path, one, f"registry.local/{number}:1", 100 + number)
+    return path
+
+
+def test_an_image_kept_twice_is_one_and_remembers_its_names(fleet: Path) -> None:
+    again = inventory("base", deb("openssl", "3.0.15-1"), deb("dash", "0.5.12-2"))
+    assert not keep_image(fleet, again, "registry.local/renamed:1", 500)
+    with Fleet(fleet) as opened:
+        assert opened.counts()["images"] == 3
+        assert again.image is not None
+        image = opened.image(again.image.config)
+        assert image is not None
+        assert (image.names, image.listed_ns) == (("registry.local/0:1", "registry.local/renamed:1"), 500)
+
+
+def test_what_an_image_lost_is_no_longer_found(fleet: Path) -> None:
+    keep_image(fleet, inventory("shop", deb("dash", "0.5.12-2"), below=("base",)), "registry.local/1:1", 600)
+    with Fleet(fleet) as opened:
+        assert [one.images[0].names[0] for one in find_images(opened, "log4j-core").found] == ["registry.local/2:1"]
+
+
+def test_a_base_is_recognised_by_its_layers(fleet: Path) -> None:
+    shop = inventory("shop", below=("base",)).image
+    lone = inventory("lone", below=("other",)).image
+    assert shop is not None
+    assert lone is not None
+    with Fleet(fleet) as opened:
+        base = opened.base_of(shop)
+        assert base is not None
+        assert base.names == ("registry.local/0:1",)
+        assert opened.base_of(lone) is None
+        assert opened.base_of(base.identity) is None
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("log4j-core < 2.17", ["registry.local/1:1"]),
+        ("maven/org.apache.logging.log4j:log4j-core >= 2.17", ["registry.local/2:1"]),
+        ("openssl", ["registry.local/0:1", "registry.local/1:1", "registry.local/2:1"]),
+        ("deb/openssl <= 3.0.15-1", ["registry.local/0:1", "registry.local/1:1"]),
+        ("npm/openssl", []),
+        ("log4j", []),
+    ],
+)
+def test_who_has_it(fleet: Path, query: str, names: list[str]) -> None:
+    with Fleet(fleet) as opened:
+        answer = find_images(opened, query)
+    assert sorted(name for one in answer.found for image in one.images for name in image.names) == names
+
+
+@pytest.mark.parametrize("text", ["", "a b", "x <", "< 3", "nmp/lodash", "a" * 600])
+def test_what_is_no_query_is_said(text: str) -> None:
+    with pytest.raises(InputError, match="query"):
+        parse_query(text)
+
+
+def test_a_version_nobody_can_compare_is_told(fleet: Path) -> None:
+    keep_image(fleet, inventory("odd", deb("openssl", "not a version!")), "odd", 700)
+    with Fleet(fleet) as opened:
+        answer = find_images(opened, "openssl < 1")
+    assert [one.what for one in answer.skipped] == ["openssl not a version!"]
+
+
+def test_a_new_advisory_raises_news_once_and_only_for_whom_it_hits(fleet: Path, tmp_path: Path) -> None:
+    told: list[Message] = []
+    with Fleet(fleet, write=True) as opened:
+        with AdvisoryDb(database(tmp_path / "a.db", [OPENSSL])) as advisories:
+            first = rejudge(opened, advisories, 1000, told.append)
+            assert (first.changes, len(first.touched.images), told) == ([], 0, [])  # judged for the first time: no news
+            assert [(finding.id, finding.fixed_version) for own in opened.verdicts(range(99)).values() for finding in own] == [
+                ("CVE-2026-0001", "3.0.17-1~deb12u3")
+            ]
+            assert rejudge(opened, advisories, 1001).components == 0
+        with AdvisoryDb(database(tmp_path / "b.db", [OPENSSL, LOG4J])) as advisories:
+            second = rejudge(opened, advisories, 2000, told.append)
+        assert second.components == 2  # two versions of log4j-core; openssl is not looked at
+        assert [(change.kind, change.finding.id, images) for change, images in second.changes] == [("new", "CVE-2021-44228", 1)]
+        assert [(step.image, step.step, list(step.facts)) for step in told if isinstance(step, ImageStep)] == [
+            ("registry.local/1:1", "hit", ["CVE-2021-44228"])
+        ]
+        assert [(one.kind, one.images) for one in opened.news()] == [("new", 1)]
+        assert opened.judged() == (2000, str(tmp_path / "b.db"))
+
+
+def test_every_change_of_a_verdict_is_explained(fleet: Path, tmp_path: Path) -> None:
+    worse = advisory("CVE-2026-0001", "Debian:12", "openssl", "3.0.18-1", Severity.HIGH)
+    with Fleet(fleet, write=True) as opened, AdvisoryDb(database(tmp_path / "a.db", [OPENSSL, LOG4J])) as before:
+        rejudge(opened, before, 1)
+        with AdvisoryDb(database(tmp_path / "b.db", [worse])) as after:
+            result = rejudge(opened, after, 2)
+            shop = next(image for image in opened.images() if image.names == ("registry.local/1:1",))
+            told = explain_image(opened, shop, before, after)
+    assert sorted((change.kind, change.finding.id, change.why, images) for change, images in result.changes) == [
+        ("changed", "CVE-2026-0001", "fix 3.0.17-1~deb12u3 → 3.0.18-1; severity unknown → high", 2),
+        ("gone", "CVE-2021-44228", ("no feed says so any more; before: test: org.apache.logging.log4j:log4j-core 2.14.1 is before "
+         "2.17.0, which fixes it in Maven"), 1),
+        ("new", "CVE-2026-0001", "test says: openssl 3.0.17-1~deb12u3 is before 3.0.18-1, which fixes it in Debian:12", 1),
+    ]  # fmt: skip
+    assert sorted((change.kind, change.finding.id) for change in told) == [
+        ("changed", "CVE-2026-0001"),
+        ("gone", "CVE-2021-44228"),
+    ]
+
+
+_names = st.sampled_from(["openssl", "dash", "zlib"])
+_versions = st.sampled_from(["1", "1.1-1", "1.1-1+deb12u1", "2~rc1-1", "2-1"])
+_packages = st.lists(st.builds(deb, _names, _versions), max_size=5)
+_advisories = st.lists(st.builds(advisory, st.sampled_from(["CVE-1-1", "CVE-1-2", "CVE-1-3"]), st.just("Debian:12"), _names, _versions),
+                       max_size=6, unique_by=lambda one: one.id)  # fmt: skip
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(images=st.lists(_packages, min_size=1, max_size=4), old=_advisories, new=_advisories)
+def test_judging_what_changed_is_judging_everything(
+    tmp_path_factory: pytest.TempPathFactory, images: list[list[Package]], old: list[Advisory], new: list[Advisory]
+) -> None:
+    """The fleet's verdicts after any update are those of scanning each image with the new database."""
+    folder = tmp_path_factory.mktemp("law")
+    inventories = [inventory(str(number), *packages) for number, packages in enumerate(images)]
+    for one in inventories:
+        keep_image(folder / "fleet.db", one, "x", 1)
+    with Fleet(folder / "fleet.db", write=True) as fleet:
+        with AdvisoryDb(database(folder / "old.db", old)) as advisories:
+            rejudge(fleet, advisories, 1)
+        with AdvisoryDb(database(folder / "new.db", new)) as advisories:
+            rejudge(fleet, advisories, 2)
+            for one in inventories:
+                assert one.image is not None
+                image = fleet.image(one.image.manifest)
+                assert image is not None
+                kept = {
+                    (component.package.name, component.package.version, finding.id, finding.fixed_version)
+                    for number, component in fleet.components_of(image.number).items()
+                    for finding in fleet.verdicts([number]).get(number, ())
+                }
+                scanned, _ = match_advisories(one, advisories)
+                assert kept == {(f.package.name, f.package.version, f.id, f.fixed_version) for f in scanned}
+                judged, _ = judge_components([component_of(package, BOOKWORM) for package in one.packages], advisories)
+                assert len(judged) == len(scanned)
+
+
+@given(st.lists(st.sets(st.integers(min_value=1, max_value=20)), max_size=8))
+def test_grouping_by_image_is_a_transposition(images: list[set[int]]) -> None:
+    touched = group_by_image([array.array("I", sorted(one)) for one in images])
+    assert {int(image): touched.of(place) for place, image in enumerate(touched.images)} == {
+        image: [index for index, one in enumerate(images) if image in one] for image in sorted(set().union(*images))
+    }
+
+
+def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
+    other = database(tmp_path / "a.db", [OPENSSL])
+    with pytest.raises(InputError, match="something else"):
+        Fleet(other, write=True)
+    with pytest.raises(StorageError, match="list an image first"):
+        Fleet(tmp_path / "none.db")
