@@ -31,6 +31,7 @@ packages = st.builds(
     license=texts | st.sampled_from(["MIT", "MIT OR Apache-2.0", "LicenseRef-x", "a & b"]),
     owner=texts,
     module=st.sampled_from(["", "nodejs:10"]) | texts,
+    vendor=texts,
 )
 inventories = st.builds(
     Inventory,

@@ -24,7 +24,7 @@ SBOM_TYPE = "https://cyclonedx.org/bom"
 READABLE = ("1.4", "1.5", "1.6", "1.7")
 
 _P = "shipwall:"
-_FACTS = ("ecosystem", "arch", "source", "source-version", "layer", "owner", "module", "license", "name")
+_FACTS = ("ecosystem", "arch", "source", "source-version", "layer", "owner", "module", "vendor", "license", "name")
 _NOT_PACKAGES = frozenset({"file", "operating-system", "container", "device", "data", "platform", "machine-learning-model"})
 
 
@@ -217,6 +217,7 @@ def _component(package: Package, purl: str, bom_ref: str) -> dict[str, Any]:
         "layer": package.layer,
         "owner": package.owner,
         "module": package.module,
+        "vendor": package.vendor,
         "license": "" if licenses else package.license,
         "name": package.name if group else "",
     }
@@ -298,6 +299,7 @@ def _package(component: Component) -> Package:
         license=license_,
         owner=facts.get("owner", ""),
         module=facts.get("module", ""),
+        vendor=facts.get("vendor", ""),
     )
 
 
