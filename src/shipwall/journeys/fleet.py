@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from shipwall.adapters.advisory_db import AdvisoryDb
-from shipwall.adapters.fleet import Fleet, FleetImage
+from shipwall.adapters.fleet import SCORES, Fleet, FleetImage
 from shipwall.adapters.instance import Instance
 from shipwall.adapters.inventories import Inventories
 from shipwall.adapters.registry import Registry
@@ -121,12 +121,18 @@ def rejudge(fleet: Fleet, advisories: AdvisoryDb, now_ns: int, report: Callable[
         if changed:
             marks[scope] = changed
             asking |= fleet.asking(scope, changed)
+    scores = fleet.scores()
+    scored = _score_marks(advisories, scores)
+    rescored = {name: scored[name] for name, before in scores.items() if scored[name] != before}
+    marks[SCORES] = rescored
+    asking |= fleet.having(name for name in rescored if scores[name])
     numbers = sorted(asking)
     components = fleet.components(numbers)
     found, skipped = judge_components([components[number] for number in numbers], advisories)
     after: dict[int, list[Finding]] = {number: [] for number in numbers}
     for index, finding in found:
         after[numbers[index]].append(finding)
+    marks[SCORES] |= _score_marks(advisories, {finding.id for own in after.values() for finding in own})
     before = fleet.verdicts(numbers)
     changes = [
         change
@@ -140,6 +146,13 @@ def rejudge(fleet: Fleet, advisories: AdvisoryDb, now_ns: int, report: Callable[
     touched = group_by_image([images[change.component].to_array() for change in changes])
     _tell(fleet, touched, changes, now_ns, report)
     return Rejudged(len(numbers), counted, touched, skipped)
+
+
+def _score_marks(advisories: AdvisoryDb, ids: Iterable[str]) -> dict[str, bytes]:
+    """By id, what tells whether the vectors that any feed gives for it have changed."""
+    wanted = list(ids)
+    vectors = advisories.vectors(wanted)
+    return {name: "\n".join(sorted(vectors.get(name, ()))).encode() or _NOTHING_SAID for name in wanted}
 
 
 def _tell(fleet: Fleet, touched: Touched, changes: list[Change], now_ns: int, report: Callable[[Message], None]) -> None:

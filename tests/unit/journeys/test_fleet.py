@@ -176,6 +176,24 @@ def test_every_change_of_a_verdict_is_explained(fleet: Path, tmp_path: Path) -> 
     ]
 
 
+def test_a_score_that_another_feed_changes_changes_the_verdict(fleet: Path, tmp_path: Path) -> None:
+    def scored(vector: str) -> Advisory:
+        return Advisory(feed="nvd", id="CVE-2026-0001", cvss=(vector,))
+
+    with Fleet(fleet, write=True) as opened:
+        changes = []
+        for turn, vector in enumerate(("AV:L", "AV:N", "AV:N")):
+            path = tmp_path / f"{turn}.db"
+            with rewriting(path) as writer:
+                writer.put_feed(FeedState(name="test", format="osv"), [OPENSSL])
+                writer.put_feed(
+                    FeedState(name="nvd", format="osv"), [scored(f"CVSS:3.1/{vector}/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H")]
+                )
+            with AdvisoryDb(path) as advisories:
+                changes.append([(change.kind, change.why) for change, _images in rejudge(opened, advisories, turn).changes])
+    assert changes == [[], [("changed", "severity high → critical; score 8.4 → 9.8")], []]
+
+
 _names = st.sampled_from(["openssl", "dash", "zlib"])
 _versions = st.sampled_from(["1", "1.1-1", "1.1-1+deb12u1", "2~rc1-1", "2-1"])
 _packages = st.lists(st.builds(deb, _names, _versions), max_size=5)
