@@ -19,6 +19,8 @@ from tests.browser import open_browser, shoot  # noqa: E402
 from shipwall.adapters.instance import Instance  # noqa: E402
 from shipwall.cli.demo import DEMO_STATE  # noqa: E402
 from shipwall.demo.journey import Journey  # noqa: E402
+from shipwall.demo.means import find_means  # noqa: E402
+from shipwall.demo.plan import plan_story  # noqa: E402
 from shipwall.demo.scenario import make_scenario  # noqa: E402
 from shipwall.demo.story import Story  # noqa: E402
 
@@ -27,7 +29,9 @@ KEPT = ("overview-light.png", "overview-dark.png", "alerts-dark.png", "evidence-
 
 def main() -> None:
     """Renew the pictures of KEPT."""
-    journey = Journey(Instance(DEMO_STATE), make_scenario(secrets.token_hex(16)), Story())
+    scenario = make_scenario(secrets.token_hex(16))
+    plan = plan_story(find_means(), scenario.development, scenario.production)
+    journey = Journey(Instance(DEMO_STATE), scenario, Story(), plan)
     try:
         journey.run()
         assert journey.node is not None

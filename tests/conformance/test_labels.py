@@ -186,3 +186,24 @@ def test_what_a_distribution_owns_is_not_judged_by_its_name(database: AdvisoryDb
 
 def image_kinds(every: list[Label], image: str) -> set[str]:
     return {kind for label in every if label.image == image for kind in ("el8", "ubuntu", "deb") if kind in label.version}
+
+
+def test_go_modules(database: AdvisoryDb, capsys: pytest.CaptureFixture[str]) -> None:
+    """A module's path is a Go package's name; what people called true, where the feed has the problem for that module."""
+    held = known_ids(database, "Go")
+    counted: Counter[tuple[str, bool]] = Counter()
+    wrong = set()
+    for label in labels():
+        if not label.problems & held.get(label.name, set()):
+            continue
+        package = Package(ecosystem="golang", name=label.name, version=label.version.removeprefix("go"))
+        found = is_found(database, NONE, package, label.problems)
+        counted[label.word, found] += 1
+        if found != (label.word == "TP"):
+            wrong.add((label.word, label.name, label.version, *sorted(label.problems)))
+    with capsys.disabled():
+        hits, false = counted["TP", True], counted["FP", True]
+        print(f"\nGo: {hits} of {hits + counted['TP', False]} true positives, {false} false: {hits / (hits + false):.1%}")
+    # The feed's range holds this version; people judged that the part at fault is not in the library.
+    assert {(name, version) for word, name, version, *_ids in wrong} == {("github.com/docker/docker", "v20.10.18+incompatible")}
+    assert (counted["TP", True], counted["TP", False], counted["FP", True]) == (53, 0, 3)

@@ -19,6 +19,7 @@ from shipwall.demo.attacks import RULES
 from shipwall.journeys.collect import KEY_NAME, verify_evidence
 from shipwall.journeys.uninstall import uninstall
 from shipwall.model.errors import TrustError
+from shipwall.response.evidence import read_bundle
 
 pytestmark = [pytest.mark.engine, pytest.mark.bpf, pytest.mark.archive]
 
@@ -74,11 +75,41 @@ def test_the_journey_holds_whatever_its_names(instance: Instance) -> None:
     with pytest.raises(TrustError):
         verify_evidence(bundle, keys, {"head": "sha256:" + "0" * 64})
 
+    # It holds what only the memory of a process held: the random secret, three times in a row, stands on the service's heap alone.
+    on_heap = (_secret(instance) * 3).encode()
+    content = _content(bundle)
+    assert [name for name, data in content.items() if on_heap in data and name.startswith("memory/")]
+    assert not [name for name, data in content.items() if on_heap in data and not name.startswith("memory/")]
+
     # Nothing is left behind.
     assert PrivateEngine(instance).status() is None
     assert _marked(instance.state) == []
     assert Path("/proc/self/mounts").read_text() == mounts
     assert not [path for path in Path("/sys/fs/cgroup").glob("*/shipwall-*") if any(path.iterdir()) and _of(instance, path.name)]
+
+
+def _secret(instance: Instance) -> str:
+    """The random secret the container was started with, from the engine's own record of it."""
+    found = {
+        word.partition("=")[2]
+        for path in instance.engine.glob("data/containers/*/config.v2.json")
+        for word in json.loads(path.read_bytes())["Config"]["Env"]
+        if word.startswith("SHOP_TOKEN=")
+    }
+    assert len(found) == 1, "one secret, the frozen container's and its replacement's"
+    (secret,) = found
+    assert len(secret) == 32
+    return secret
+
+
+def _content(bundle: Path) -> dict[str, bytes]:
+    """Every record of the bundle, by name."""
+    found: dict[str, bytearray] = {}
+    with bundle.open("rb") as file:
+        for item in read_bundle(file):
+            if not isinstance(item, bytes):
+                found.setdefault(item[0].name, bytearray()).extend(item[1])
+    return {name: bytes(data) for name, data in found.items()}
 
 
 def _of(instance: Instance, name: str) -> bool:

@@ -25,7 +25,7 @@ from shipwall.adapters.tools import find_tool, tools_environment
 from shipwall.model.errors import InputError, RemoteError, StorageError, UnsupportedError
 from shipwall.supply.normalise import normalise_layer
 
-_FORM = 1  # part of the cache's key: raise it when the same archive is to give another file system
+_FORM = 2  # part of the cache's key: raise it when the same archive is to give another file system
 _MAX_RELEASE_BYTES = 8 << 20
 _SECURITY = re.compile(r"(.+)(?:-security|/updates)\Z")
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,127}\Z")
@@ -107,8 +107,8 @@ def make_base_system(
 ) -> BaseSystem:
     """The file system of `pockets` with apt, the essential packages and `packages`; from the cache if the archive has not changed.
 
-    When the archive cannot be reached, the newest cached one of the same pockets and packages serves, and `log` is told. Needs root.
-    *Raises* RemoteError, UnsupportedError, InputError (package names).
+    When the archive cannot be reached, the newest cached one of the same pockets and packages serves, and `log` is told. Needs root, or
+    what `why_no_namespaces` looks for. *Raises* RemoteError, UnsupportedError, InputError (package names).
     """
     for package in packages:
         if not _PACKAGE.match(package):
@@ -132,8 +132,8 @@ def make_base_system(
         if found := _load(record):
             os.utime(record)
             return found
-        if os.geteuid() != 0:
-            raise UnsupportedError("base image", "making a file system needs root", "run it as root")
+        if why := why_no_namespaces():
+            raise UnsupportedError("base image", f"cannot be made here: {why}", "run it as root")
         dates = [match.group(1) for release in releases if (match := _DATE.search(release.decode("utf-8", "replace")))]
         epoch_s = max((int(parsedate_to_datetime(date).timestamp()) for date in dates), default=0)
         return _make(folder, record, pockets, packages, epoch_s, log)
@@ -143,7 +143,7 @@ def _make(
     folder: Path, record: Path, pockets: tuple[Pocket, ...], packages: tuple[str, ...], epoch_s: int, log: Callable[[str], None]
 ) -> BaseSystem:
     for left in folder.glob(".new-*"):  # of a run that was killed; nobody else is here, the lock is ours
-        shutil.rmtree(left, ignore_errors=True)
+        _remove(left)
     work = Path(tempfile.mkdtemp(prefix=".new-", dir=folder))
     try:
         work.chmod(0o755)  # apt downloads as an unprivileged user
@@ -159,15 +159,40 @@ def _make(
     except OSError as error:
         raise StorageError(str(folder), error.strerror or str(error), "free space or mend the folder, then try again") from error
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        _remove(work)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a work folder. Without root, what a killed run left in it may belong to the ids of its user namespace."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists() and os.geteuid() != 0:
+        subprocess.run([*_namespaces(), "rm", "-rf", "--", str(folder)], capture_output=True, check=False, timeout=60)
+
+
+def _namespaces() -> list[str]:
+    """Runs a command in namespaces of its own, which end with it and with us: no mount and no process of maintainer scripts can be left
+    on the host. Without root a user namespace comes first, with a whole range of ids: packages hold files of many owners."""
+    user = [] if os.geteuid() == 0 else ["--user", "--map-root-user", "--map-auto"]
+    return ["unshare", *user, "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+
+
+def why_no_namespaces() -> str:
+    """Why no file system can be made here, tried out; empty when it can. Without root it takes a range of ids (`/etc/subuid`, uidmap)."""
+    try:
+        done = subprocess.run([*_namespaces(), "true"], capture_output=True, text=True, check=False, timeout=10, errors="replace")
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"unshare: {error}"
+    if not done.returncode:
+        return ""
+    said = " ".join(done.stderr.split())[:200] or f"unshare ended with {done.returncode}"
+    return f"no namespaces of its own ({said})" if os.geteuid() == 0 else f"no user namespace with a range of ids ({said})"
 
 
 def _run_mmdebstrap(
     work: Path, pockets: tuple[Pocket, ...], packages: tuple[str, ...], epoch_s: int, log: Callable[[str], None]
 ) -> None:
-    # Namespaces of its own, which end with it and with us: no mount and no process of maintainer scripts can be left on the host.
     command = [
-        "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
+        *_namespaces(),
         str(find_tool("mmdebstrap")), "--mode=root", "--variant=apt", "--format=tar", "--skip=output/dev",
         *([f"--include={','.join(packages)}"] if packages else []),
         pockets[0].suite, str(work / "raw.tar"), *(pocket.line for pocket in pockets),

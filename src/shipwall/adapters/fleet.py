@@ -26,6 +26,8 @@ SCHEMA = 1
 APPLICATION_ID = 0x53_41_46_4C  # "SAFL"
 _MAX_NAMES = 50
 NO_LAYER = 0xFFFF
+SCORES = "CVSS"
+"""The scope under which marks of vectors are kept: other feeds score problems of this one."""
 _MAX_NEWS = 100_000
 _ASKED = 500
 _TABLES = """
@@ -260,6 +262,22 @@ class Fleet:
         )
         for scope, name, mark in self._rows(statement):
             found.setdefault(scope, {})[name] = mark
+        return found
+
+    def scores(self) -> dict[str, bytes]:
+        """By id of a problem that some component has, the mark of what was last known of its CVSS vectors; empty when nothing was."""
+        statement = (
+            "SELECT DISTINCT verdict.id, coalesce(mark.mark, x'') FROM verdict LEFT JOIN mark "
+            "ON mark.scope = ? AND mark.name = verdict.id"
+        )
+        return dict(self._rows(statement, (SCORES,)))
+
+    def having(self, ids: Iterable[str]) -> set[int]:
+        """The components that have one of these problems."""
+        found: set[int] = set()
+        for part in _parts(ids):
+            marks = ",".join("?" * len(part))
+            found.update(number for (number,) in self._rows(f"SELECT component FROM verdict WHERE id IN ({marks})", part))  # noqa: S608
         return found
 
     def asking(self, scope: str, names: Iterable[str]) -> set[int]:

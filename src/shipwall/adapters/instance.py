@@ -59,6 +59,11 @@ class Instance:
         return self.state / "fleet" / "fleet.db"
 
     @property
+    def observed(self) -> Path:
+        """Which files of which image were seen executed here."""
+        return self.state / "observed"
+
+    @property
     def link_socket(self) -> Path:
         """Where the server hears agent and command line (wire form)."""
         return self.run / "link.sock"

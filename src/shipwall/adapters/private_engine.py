@@ -274,7 +274,9 @@ class PrivateEngine:
         registry = folder / "registry"
         registry.mkdir(exist_ok=True, mode=0o700)
         write_whole(folder / "resolv.conf", f"nameserver {NAME_SERVER}\n".encode())
-        write_whole(folder / "registry.yml", REGISTRY_YML.format(root=json.dumps(str(registry)), port=port).encode())
+        write_whole(
+            folder / "registry.yml", REGISTRY_YML.format(root=json.dumps(str(registry)), address=f"0.0.0.0:{port}").encode()
+        )
         write_whole(
             self.configuration, b"{}\n"
         )  # an enrolled plugin is of the agent that enrolled it, and that one is not running now
@@ -344,17 +346,21 @@ class PrivateEngine:
             launcher.log = folder / "dockerd.log"
             launcher.wait_ready(lambda: engine.ping(1), timeout_s)
         launcher.log = folder / "registry.log"
-        launcher.wait_ready(lambda: _answers(port), timeout_s)
+        launcher.wait_ready(lambda: registry_answers(port), timeout_s)
         return running
 
     def _end(self, name: str, facts: dict[str, Any], grace_s: float) -> list[str]:
-        """End the engine `name`. Frozen containers are thawed first: a frozen process does not die, and holds its namespace."""
+        """End the engine `name`. Frozen containers are thawed first: a frozen process does not die, and holds its namespace.
+
+        Also when nothing marked lives any more: the namespaces' first process may be killed already and wait for the frozen ones.
+        """
         cgroup = str(facts.get("cgroup", ""))
+        thaw_cgroups(cgroup)
         done = []
+        running: Running | None = None
         with suppress(msgspec.ValidationError, KeyError):
             running = msgspec.convert(facts["running"], Running)
             if grace_s and is_alive(running.init):
-                thaw_cgroups(cgroup)
                 signal_process(running.init, signal.SIGTERM)
                 wait_gone(running.init, grace_s)
         for record in find_marked(MARK, name):
@@ -365,6 +371,8 @@ class PrivateEngine:
             child.stop(0)
         self._children.clear()
         done += remove_cgroups(cgroup)
+        if running is not None and not wait_gone(running.init, 10):
+            raise RemoteError(f"private engine {name}", "its first process does not end", "then run: shipwall cleanup")
         for left in ("engine.sock", "network.sock"):
             if (self.instance.engine / left).exists():
                 (self.instance.engine / left).unlink()
@@ -379,7 +387,19 @@ def _is_told(fd: int) -> bool:
         return False
 
 
-def _answers(port: int) -> bool:
+def why_no_engine() -> str:
+    """Why no private engine can run on this host, tried out; empty when one can."""
+    if os.geteuid() != 0:
+        return "not root"
+    try:
+        argv = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "true"]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=10, errors="replace")
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"unshare: {error}"
+    return f"no namespaces ({' '.join(done.stderr.split())[:200]})" if done.returncode else ""
+
+
+def registry_answers(port: int) -> bool:
     """Whether the registry answers through the forward (slirp4netns itself accepts connections before it does)."""
     try:
         with socket.create_connection((HOST, port), 1) as client:

@@ -40,5 +40,5 @@ kill -TERM $registry 2>/dev/null || :
 REGISTRY_YML = """version: 0.1
 log: {{level: warn, accesslog: {{disabled: true}}}}
 storage: {{filesystem: {{rootdirectory: {root}}}, delete: {{enabled: true}}, maintenance: {{uploadpurging: {{enabled: false}}}}}}
-http: {{addr: "0.0.0.0:{port}"}}
+http: {{addr: "{address}"}}
 """

@@ -23,6 +23,7 @@ def main() -> None:
     parser.add_argument("--rules", type=Path, action="append", default=[], help="rule file beside the shipped ones")
     parser.add_argument("--response", type=Path, help="response policy")
     parser.add_argument("--reader-group", type=int, default=SERVER_ID, help="group that may read sealed evidence")
+    parser.add_argument("--without-sensor", action="store_true", help="admission only, where the kernel takes no BPF programs")
     arguments = parser.parse_args()
     try:
         if os.geteuid() != 0:
@@ -37,6 +38,7 @@ def main() -> None:
                 rules=arguments.rules,
                 response=arguments.response,
                 reader_group=arguments.reader_group,
+                sensor=not arguments.without_sensor,
             )
         ).run()
     except ShipwallError as error:

@@ -18,6 +18,7 @@ from shipwall.model.event import AnyEvent, Cgroup, Exec, Lost
 from shipwall.model.package import Inventory
 from shipwall.model.wire import AlertRaised, ContainerSeen, EventsSeen, Message
 from shipwall.runtime.decode import container_of_cgroup
+from shipwall.runtime.observed import Executed
 from shipwall.runtime.silence import Silences
 from shipwall.runtime.watch import Watch
 
@@ -61,6 +62,7 @@ class Core:
         self._recorded: dict[str, deque[AnyEvent]] = {}
         self._waiting: deque[Alert] = deque(maxlen=WAITING_ALERTS)
         self._owners: dict[Digest, dict[str, str]] = {}
+        self.executed = Executed()
 
     # what the rules may ask (runtime.watch.Context)
 
@@ -95,6 +97,9 @@ class Core:
         for alert in self.watch.handle(event, self, now_ns):
             effects += self._raised(alert, now_ns)
         if isinstance(event, Exec) and container:
+            if event.ret >= 0:
+                facts = self.containers.get(container)
+                self.executed.note(container, facts.image_digest if facts is not None else None, event.path)
             effects.append(Send(EventsSeen(node=self.node, events=(event,))))
         return effects
 
@@ -113,6 +118,7 @@ class Core:
             self.containers[facts.id] = facts
             if facts.cgroup_id:
                 self._cgroups[facts.cgroup_id] = facts.id
+        self.executed.identified(facts.id, facts.image_digest)
         effects: list[Effect] = []
         if facts != known:
             effects.append(Send(ContainerSeen(node=self.node, time_ns=now_ns, container=facts)))

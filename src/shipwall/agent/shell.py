@@ -32,6 +32,7 @@ from shipwall.adapters.inventories import Inventories
 from shipwall.adapters.journal import Journal
 from shipwall.adapters.keys import Keys
 from shipwall.adapters.link import node_name
+from shipwall.adapters.observed import Observed
 from shipwall.adapters.registry import Registry
 from shipwall.adapters.rule_files import load_rules
 from shipwall.agent.acts import Acts
@@ -47,7 +48,7 @@ from shipwall.journeys.respond import Responder
 from shipwall.kernel.cgroups import find_path, list_containers, unified_mount
 from shipwall.kernel.cost import Cost
 from shipwall.kernel.processes import read_processes
-from shipwall.kernel.sensor import CHILDREN, EVENTS, KILL_DRIFT, Sensor
+from shipwall.kernel.sensor import CHILDREN, EVENTS, KILL_DRIFT, NOTHING_COUNTED, Sensor
 from shipwall.model.alert import Alert
 from shipwall.model.container import ContainerFacts
 from shipwall.model.digest import ImageIdentity
@@ -75,6 +76,8 @@ class Settings:
     rules: list[Path] = field(default_factory=list)
     response: Path | None = None
     reader_group: int | None = None
+    sensor: bool = True
+    """Without it nothing is observed, killed or answered; admission and commands work, and the health says so."""
 
 
 class Agent:
@@ -89,12 +92,13 @@ class Agent:
         self.policy = _read_policy(settings.response)
         self.inventories = Inventories(self.instance.state / "inventories")
         self.promotions = Promotions(self.instance)
+        self.observed = Observed(self.instance.observed)
         watch = Watch(load_rules(*settings.rules), self.node, boot=f"{self.started_ns:x}")
         self.core = Core(self.node, watch, self.inventories.get)
         self._core_lock = threading.RLock()
         self._jobs: queue.Queue[tuple[Plan, Alert, tuple[AnyEvent, ...]] | Command | None] = queue.Queue()
         self.outbox = Outbox(self.instance.link_socket, self.instance.agent / "outbox", self._received, say)
-        self.sensor = Sensor()
+        self.sensor = Sensor() if settings.sensor else None
         self.acts = Acts()
         self.responder: Responder | None = None
         self.engine_watch: EngineWatch | None = None
@@ -103,19 +107,22 @@ class Agent:
         self._parents: list[str] = []
         self._cost: Cost | None = None
         self._cost_due = 0.0
-        self._failed: dict[str, str] = {}
+        self._failed = {} if settings.sensor else {"sensor": "switched off at the start: nothing is observed"}
         self._going = threading.Event()
         self._going.set()
 
     def run(self) -> None:
         """Watch until SIGTERM or SIGINT."""
-        with self.sensor:
-            self._start_sensor()
+        with self.sensor or contextlib.nullcontext():
+            if self.sensor is not None:
+                self._start_sensor(self.sensor)
             if self.settings.engine is not None:
                 self._start_engine(self.settings.engine)
             self.outbox.start()
-            sensing = threading.Thread(target=self._sense, name="sensor", daemon=True)
-            sensing.start()
+            sensing = None
+            if self.sensor is not None:
+                sensing = threading.Thread(target=self._sense, args=(self.sensor,), name="sensor", daemon=True)
+                sensing.start()
             threading.Thread(target=self._recover_promotions, name="promotions", daemon=True).start()
             jobs = threading.Thread(target=self._work, name="responses", daemon=True)
             try:
@@ -123,7 +130,8 @@ class Agent:
             finally:
                 self._going.clear()
                 self._jobs.put(None)
-                sensing.join(5)
+                if sensing is not None:
+                    sensing.join(5)
                 if jobs.ident is not None:
                     jobs.join(20)
                 self.outbox.drain(2)
@@ -131,15 +139,16 @@ class Agent:
 
     # -- start ----------------------------------------------------------------------------------------------------------
 
-    def _start_sensor(self) -> None:
+    def _start_sensor(self, sensor: Sensor) -> None:
         self.core.processes(read_processes())
-        self.sensor.set_open_prefixes(read_paths(self.core.watch.rules).prefixes)
+        sensor.set_open_prefixes(read_paths(self.core.watch.rules).prefixes)
         for pid in filter(None, (os.getpid(), self.settings.engine and daemon_pid(self.settings.engine))):
-            self.sensor.leave_mount_namespace(Path(f"/proc/{pid}/ns/mnt").stat().st_ino)
+            sensor.leave_mount_namespace(Path(f"/proc/{pid}/ns/mnt").stat().st_ino)
         self._watch_containers()
 
     def _watch_containers(self) -> dict[str, int]:
         """Every container is watched from before its first program on: by the parent we gave its engine, else by its cgroup's name.
+        Without a sensor they are only listed.
 
         Container id → cgroup id of those that are there.
         """
@@ -147,10 +156,13 @@ class Agent:
         if self.settings.cgroup:
             parent = unified_mount() / self.settings.cgroup.strip("/")
             parent.mkdir(exist_ok=True)
-            self.sensor.watch_parent(parent, self._flags())
+            if self.sensor is not None:
+                self.sensor.watch_parent(parent, self._flags())
             found = list_containers(parent)
-        elif self.settings.engine is not None:
+        elif self.settings.engine is not None and self.sensor is not None:
             found = self.sensor.watch_containers(self._parents, self._flags(), EVENTS | CHILDREN)
+        elif self.settings.engine is not None:
+            found = list_containers(unified_mount())
         with self._core_lock:
             for container, cgroup_id in found.items():
                 self.core.cgroup_known(cgroup_id, container)
@@ -216,10 +228,10 @@ class Agent:
 
     # -- inputs ---------------------------------------------------------------------------------------------------------
 
-    def _sense(self) -> None:
+    def _sense(self, sensor: Sensor) -> None:
         while self._going.is_set():
             try:
-                self.sensor.poll(200, self._event)
+                sensor.poll(200, self._event)
             except ShipwallError as error:
                 self._failed["sensor"] = error.line()
                 say(f"sensor: {error.line()}")
@@ -238,7 +250,7 @@ class Agent:
 
     def _guard(self, facts: ContainerFacts) -> None:
         """A container met by its name only is guarded like the others once its engine is known to be ours."""
-        if facts.cgroup_id and facts.state == "running" and self._flags() & KILL_DRIFT:
+        if self.sensor is not None and facts.cgroup_id and facts.state == "running" and self._flags() & KILL_DRIFT:
             with contextlib.suppress(KernelError):  # gone meanwhile
                 if folder := find_path(facts.cgroup_id):
                     self.sensor.watch_parent(folder, self._flags())
@@ -389,8 +401,18 @@ class Agent:
 
     def _tick(self) -> None:
         self._follow_functions()
+        self._keep_observed()
         self._measure_cost()
         self.outbox.put(self.health())
+
+    def _keep_observed(self) -> None:
+        with self._core_lock:
+            changed = self.core.executed.take_changed()
+        try:
+            for image, paths in changed.items():
+                self.observed.add(image, paths, time.time_ns())
+        except ShipwallError as error:
+            say(f"what is in use is not kept: {error.line()}")
 
     def _follow_functions(self) -> None:
         try:
@@ -407,7 +429,7 @@ class Agent:
 
     def _measure_cost(self) -> None:
         """Sample the sensor's cost when it is due. The counting is on for a fifth of a second of each half minute."""
-        if time.monotonic() < self._cost_due:
+        if self.sensor is None or time.monotonic() < self._cost_due:
             return
         self._cost_due = time.monotonic() + COST_S
         try:
@@ -418,7 +440,7 @@ class Agent:
 
     def health(self) -> Health:
         """The sensor's and the agent's state, now."""
-        counters = self.sensor.counters()
+        counters = self.sensor.counters() if self.sensor else NOTHING_COUNTED
         cost = self._cost or Cost(0, 0, 1)
         return Health(
             node=self.node,

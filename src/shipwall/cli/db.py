@@ -141,6 +141,7 @@ def update(
             path, sources, (cache or find_cache()) / "advisories", time.time_ns(), names=feed or (), say=say
         )
     _show_outcomes(outcomes, output)
+    _judge_fleet(path, state, output)
     failed = [one for one in outcomes if one.outcome == "failed"]
     if failed:
         raise typer.Exit(failed[0].exit_code)
@@ -187,6 +188,7 @@ def import_(
         with progress() as say:
             outcomes = import_files(files, kind, path, time.time_ns(), feed=feed, say=say)
         _show_outcomes(outcomes, output)
+        _judge_fleet(path, state, output)
         return
     if len(files) != 1:
         raise typer.BadParameter("name one signed database, or files and their --format")
@@ -197,6 +199,7 @@ def import_(
         console.print(
             f"imported into {neutral(str(path))}, signed by {', '.join(neutral(one.name) for one in signers)}", markup=False
         )
+    _judge_fleet(path, state, output)
 
 
 @app.command()
@@ -276,6 +279,26 @@ def status(
     console.print(f"\n{neutral(found.path)}: {found.size_bytes} bytes", markup=False)
     for notice in found.notices:
         console.print(neutral(notice), markup=False)
+
+
+def _judge_fleet(path: Path, state: Path | None, output: Output) -> None:
+    """Judge the kept images anew, if there are any and `path` is the database in force; in JSON `fleet news` tells what changed."""
+    import time
+
+    from shipwall.adapters.instance import find_instance
+
+    instance = find_instance(state)
+    if path != instance.advisories or not instance.fleet.is_file() or not path.is_file():
+        return
+    from shipwall.cli.fleet import show_rejudged
+    from shipwall.cli.sources import progress
+    from shipwall.journeys.fleet import judge_fleet
+
+    with progress() as say:
+        say("judging the kept images")
+        result = judge_fleet(instance, path, time.time_ns())
+    if output is Output.TABLE:
+        show_rejudged(result, output)
 
 
 def _database(database: Path | None, state: Path | None) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import typer
 from shipwall.cli.output import Output, OutputOption, console, neutral, print_json, stderr
 
 DEMO_STATE = Path("/var/lib/shipwall-demo")
+USER_STATE = ".local/state/shipwall-demo"
 
 
 def register(app: typer.Typer) -> None:
@@ -22,8 +24,12 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     state: Annotated[
-        Path, typer.Option("--state", help="folder of the demo; what an earlier telling left there is removed")
-    ] = DEMO_STATE,
+        Path | None,
+        typer.Option(
+            "--state",
+            help=f"folder of the demo; what an earlier telling left there is removed; default {DEMO_STATE}, without root ~/{USER_STATE}",
+        ),
+    ] = None,
     keep: Annotated[
         bool | None, typer.Option("--keep/--no-keep", help="keep the console running (default: on a terminal)")
     ] = None,
@@ -32,6 +38,8 @@ def demo(
 ) -> None:
     """One image from build to crash, on a private engine that leaves the host's alone: built, scanned, refused, rebuilt, signed, promoted,
     admitted, observed, attacked, frozen, replaced, with the evidence kept.
+
+    Without root, or where the kernel takes no BPF programs, each step that cannot run says why, and the others run.
 
     Examples:
 
@@ -44,17 +52,18 @@ def demo(
     import secrets
 
     from shipwall.adapters.instance import Instance
-    from shipwall.demo.journey import Journey, missing_parts
+    from shipwall.demo.journey import Journey
+    from shipwall.demo.means import find_means
+    from shipwall.demo.plan import plan_story
     from shipwall.demo.scenario import make_scenario
     from shipwall.demo.story import Story
     from shipwall.journeys.serve import run_until
 
     keep = sys.stderr.isatty() and sys.stdout.isatty() if keep is None else keep
     story = Story(lambda line: stderr.print(neutral_lines(line), markup=False))
-    if missing := missing_parts():
-        for line in missing:
-            stderr.print(line, markup=False)
-        raise typer.Exit(7)
+    scenario = make_scenario(secrets.token_hex(16), shuffle)
+    plan = plan_story(find_means(), scenario.development, scenario.production)
+    folder = state or (DEMO_STATE if os.geteuid() == 0 else Path.home() / USER_STATE)
     going = [True]
 
     def end(_number: int, _frame: FrameType | None) -> None:
@@ -62,12 +71,12 @@ def demo(
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, end)
-    journey = Journey(Instance(state.absolute()), make_scenario(secrets.token_hex(16), shuffle), story)
+    journey = Journey(Instance(folder.absolute()), scenario, story, plan)
     try:
         journey.run()
         if output is Output.JSON:
             print_json({"steps": story.results, "table": journey.table})
-        else:
+        elif journey.table:
             _show_table(journey.table)
         if keep and journey.node is not None:
             console.print(f"\nconsole   {journey.node.console}")

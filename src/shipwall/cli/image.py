@@ -10,7 +10,16 @@ import typer
 
 from shipwall.cli import fleet, image_build, image_diff, promotion, rebuild
 from shipwall.cli.inventory_output import ListOutput, ListOutputOption, render_inventory, show_inventory
-from shipwall.cli.judgements import FailOnOption, IgnoreOption, VexOption, finish, load_judgements, parse_conditions
+from shipwall.cli.judgements import (
+    FailOnOption,
+    IgnoreOption,
+    ObservedOption,
+    VexOption,
+    finish,
+    load_judgements,
+    mark_observed,
+    parse_conditions,
+)
 from shipwall.cli.output import ToOption, put_out
 from shipwall.cli.scan_output import ScanOutput, ScanOutputOption, put_report, report_of
 from shipwall.cli.sources import (
@@ -25,6 +34,7 @@ from shipwall.cli.sources import (
     RehashOption,
     SourceArgument,
     SuiteOption,
+    fleet_of,
     inventories_of,
     progress,
 )
@@ -45,6 +55,7 @@ def scan(
     fail_on: FailOnOption = None,
     vex: VexOption = None,
     ignore: IgnoreOption = None,
+    observed: ObservedOption = False,
     archive: ArchiveOption = "",
     suite: SuiteOption = None,
     keyring: KeyringOption = None,
@@ -84,6 +95,8 @@ def scan(
 
       shipwall image scan shop.tar --db advisories.sqlite --output json
 
+      shipwall image scan localhost:5000/prod/shop:1 --observed --fail-on 'finding.in_use && finding.fixed'
+
       shipwall image scan rootfs/ --archive file:/srv/archive --suite stable-security --keyring keys.gpg
     """
     from shipwall.adapters.debian_archive import DebianArchive
@@ -96,6 +109,8 @@ def scan(
     now_ns = time.time_ns()
     conditions = parse_conditions(fail_on)
     refine = load_judgements(source, vex, ignore, now_ns)
+    if observed:
+        refine = mark_observed(refine, find_instance(state).observed)
     with (
         progress() as say,
         DebianArchive(url=archive, suites=suite or (), keyring=keyring, cache=cache, offline=offline, report=say) as advisories,
@@ -109,6 +124,7 @@ def scan(
             allow_http=allow_http,
             platform=platform,
             inventories=inventories_of(state),
+            fleet=fleet_of(state),
             rehash=rehash,
             say=say,
             report=Reporter(find_instance(state).link_socket),
@@ -151,6 +167,7 @@ def list_packages(
             allow_http=allow_http,
             platform=platform,
             inventories=inventories_of(state),
+            fleet=fleet_of(state),
             rehash=rehash,
             say=say,
         )

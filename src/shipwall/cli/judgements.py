@@ -28,6 +28,10 @@ IgnoreOption = Annotated[
     list[Path] | None, typer.Option("--ignore", metavar="FILE", help="findings to set aside, with reason and end; repeatable")
 ]
 
+ObservedOption = Annotated[
+    bool, typer.Option("--observed", help="mark findings by whether the sensor saw their package executed on this host")
+]
+
 
 def parse_conditions(texts: list[str] | None) -> list[Condition]:
     """The conditions of `--fail-on`, checked before anything is scanned."""
@@ -56,6 +60,25 @@ def load_judgements(source: str, vex: list[Path] | None, ignore: list[Path] | No
         return suppress(result, inventory, source, statements, ignores, now_ns)
 
     return refine
+
+
+def mark_observed(refine: Refine, observed: Path) -> Refine:
+    """`refine`, after each finding was marked by whether its package was seen executed on this host."""
+    import msgspec
+
+    from shipwall.adapters.observed import Observed
+    from shipwall.supply.in_use import mark_in_use
+
+    def marked(inventory: Inventory, result: ScanResult) -> ScanResult:
+        found = Observed(observed).get(inventory.image.manifest) if inventory.image is not None else None
+        if found is None:
+            notice = "no container of this image was seen running here, so what is in use is not known"
+            result = msgspec.structs.replace(result, notices=(*result.notices, notice))
+        else:
+            result = mark_in_use(result, inventory, found.paths)
+        return refine(inventory, result)
+
+    return marked
 
 
 def finish(scanned: ScanReport, conditions: list[Condition]) -> None:

@@ -75,6 +75,16 @@ def inventories_of(state: Path | None) -> Inventories:
     return Inventories(instance.state / "inventories")
 
 
+def fleet_of(state: Path | None) -> Path | None:
+    """Where listed images are kept together: only in a state folder that was named or is already."""
+    import os
+
+    from shipwall.adapters.instance import find_instance
+
+    instance = find_instance(state)
+    return instance.fleet if state is not None or os.access(instance.state, os.W_OK) else None
+
+
 @contextlib.contextmanager
 def open_place(image: str, allow_http: bool) -> Iterator[Place]:
     """The registry of `image` and the manifest it names now: everything after is done by digest."""
@@ -112,6 +122,7 @@ def examine_source(
             engine_socket=engine,
             allow_http=allow_http,
             inventories=inventories_of(state),
+            fleet=fleet_of(state),
             say=say,
         )
 

@@ -77,5 +77,5 @@ class Story:
         self.results.append(
             StepResult(number=number, title=title, outcome=outcome, seconds=round(seconds, 2), facts=tuple(self._facts), why=why)
         )
-        mark = {"done": "✓", "failed": "✗", "skipped": "–"}[outcome]
-        self._show(f"    {mark} {outcome} in {seconds:.1f} s" + (f": {why}" if why else ""))
+        said = {"done": f"✓ done in {seconds:.1f} s", "failed": f"✗ failed in {seconds:.1f} s", "skipped": "– cannot run here"}
+        self._show(f"    {said[outcome]}" + (f": {why}" if why else ""))

@@ -101,7 +101,7 @@ def build_base(
     if not registry.has_blob(repository, system.diff_id):
         with system.path.open("rb") as file:
             _push_layer(registry, repository, file, system.diff_id)
-    identity = _push_image(registry, repository, tag, config, (system.size,))
+    identity = push_image(registry, repository, tag, config, (system.size,))
     ref = _pull(engine, registry, repository, tag, identity)
     built = Built(
         identity=identity,
@@ -111,7 +111,7 @@ def build_base(
         finished_ns=time.time_ns(),
         was_cached=system.was_cached,
     )
-    report(_step(built, f"base of {pockets}"))
+    report(built_step(built, f"base of {pockets}"))
     return built
 
 
@@ -139,7 +139,7 @@ def build_image(
     given = dict(args or {})
     if base is not None:
         given["BASE"] = str(_pin(base, registry))
-    with _spool() as packed:
+    with spool() as packed:
         context_digest = pack_context(context, packed, dockerfile)
         below = parse_from(_read_dockerfile(context / dockerfile), given)
         below_layers, below_steps, created = _look_below(engine, below)
@@ -147,11 +147,11 @@ def build_image(
         packed.seek(0)
         image = engine.build(file_chunks(packed), dockerfile=dockerfile, args=given, no_cache=no_cache, log=log)
     try:
-        with _spool() as saved:
+        with spool() as saved:
             for chunk in engine.save_image(image):
                 saved.write(chunk)
             saved.seek(0)
-            _mount_below(registry, repository, below, below_layers)
+            mount_below(registry, repository, below, below_layers)
             identity = _push_normalised(saved, registry, repository, tag, (below_layers, below_steps), epoch)
     finally:
         engine.remove_image(image)
@@ -165,7 +165,7 @@ def build_image(
         started_ns=started,
         finished_ns=time.time_ns(),
     )
-    report(_step(built, f"built on {below}"))
+    report(built_step(built, f"built on {below}"))
     return built
 
 
@@ -246,7 +246,7 @@ def _look_below(engine: Engine, name: str) -> tuple[tuple[Digest, ...], int, int
     return tuple(image["RootFS"].get("Layers") or ()), len(steps or ()), max(0, seconds)
 
 
-def _mount_below(registry: Registry, repository: str, below: str, layers: tuple[Digest, ...]) -> None:
+def mount_below(registry: Registry, repository: str, below: str, layers: tuple[Digest, ...]) -> None:
     """Let `repository` have the base's layers without moving them, where the base lies in the same registry."""
     with contextlib.suppress(InputError):  # an image id is no reference, and in no registry
         ref = parse_image_ref(below)
@@ -276,17 +276,18 @@ def _push_normalised(
                     if not registry.has_blob(repository, diff_id):
                         _push_layer(registry, repository, layer, diff_id)
                 else:
-                    diff_id, size = _push_fresh_layer(registry, repository, layer, epoch_s)
+                    diff_id, size = push_fresh_layer(registry, repository, layer, epoch_s)
                 diff_ids.append(diff_id)
                 sizes.append(size)
     except (tarfile.TarError, KeyError) as error:
         raise RemoteError("engine", f"gave no whole image: {error}", "run the build again") from error
     made = normalise_config(config.raw, below[1], tuple(diff_ids), epoch_s)
-    return _push_image(registry, repository, tag, made, tuple(sizes))
+    return push_image(registry, repository, tag, made, tuple(sizes))
 
 
-def _push_fresh_layer(registry: Registry, repository: str, layer: BinaryIO, epoch_s: int) -> tuple[Digest, int]:
-    with _spool() as file:
+def push_fresh_layer(registry: Registry, repository: str, layer: BinaryIO, epoch_s: int) -> tuple[Digest, int]:
+    """Digest and size of the layer in `layer`, pushed in its one form."""
+    with spool() as file:
         sink = _HashedSink(file)
         normalise_layer(layer, sink, epoch_s)
         file.seek(0)
@@ -301,7 +302,7 @@ def _push_layer(registry: Registry, repository: str, file: BinaryIO, diff_id: Di
         raise TrustError(f"layer {diff_id}", f"its bytes have the digest {digest}", "build the image again", step="layer digest")
 
 
-def _push_image(registry: Registry, repository: str, tag: str, config: bytes, sizes: tuple[int, ...]) -> ImageIdentity:
+def push_image(registry: Registry, repository: str, tag: str, config: bytes, sizes: tuple[int, ...]) -> ImageIdentity:
     """Push configuration and manifest of an image whose layers are there."""
     parsed = parse_config(config, "image configuration")
     manifest = manifest_of_parts(config, parsed.diff_ids, sizes)
@@ -325,7 +326,8 @@ def _pull(engine: Engine | None, registry: Registry, repository: str, tag: str, 
     return ref
 
 
-def _step(built: Built, summary: str) -> ImageStep:
+def built_step(built: Built, summary: str) -> ImageStep:
+    """What the console is told of it."""
     return ImageStep(
         digest=built.identity.manifest,
         image=built.ref.name,
@@ -350,7 +352,7 @@ def _member(archive: tarfile.TarFile, name: str) -> BinaryIO:
     return cast(BinaryIO, content)
 
 
-def _spool() -> Any:
+def spool() -> Any:
     """A file without a name: gone with its descriptor, also after kill -9. In the cache, for layers are large."""
     folder = find_cache()
     try:

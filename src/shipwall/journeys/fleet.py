@@ -7,25 +7,24 @@ from pathlib import Path
 from typing import NamedTuple
 
 from shipwall.adapters.advisory_db import AdvisoryDb
-from shipwall.adapters.fleet import NO_LAYER, Fleet, FleetImage, ListedImage
+from shipwall.adapters.fleet import SCORES, Fleet, FleetImage
 from shipwall.adapters.instance import Instance
 from shipwall.adapters.inventories import Inventories
 from shipwall.adapters.registry import Registry
 from shipwall.adapters.report import Reporter, no_report
+from shipwall.journeys.keep import keep_image
 from shipwall.journeys.scan import list_image, silent
 from shipwall.model.digest import parse_digest
 from shipwall.model.errors import InputError, ShipwallError
 from shipwall.model.finding import Finding
 from shipwall.model.image import parse_image_ref
-from shipwall.model.package import Inventory, Package, Skipped
+from shipwall.model.package import Package, Skipped
 from shipwall.model.wire import ImageStep, Message
 from shipwall.supply.fleet import (
     Change,
-    Component,
     Query,
     Touched,
     compare_findings,
-    component_of,
     group_by_image,
     judge_components,
     parse_query,
@@ -33,20 +32,6 @@ from shipwall.supply.fleet import (
 
 _NOTHING_SAID = b"-"
 _MAX_TOLD = 1000
-
-
-def keep_image(path: Path, inventory: Inventory, name: str, now_ns: int) -> bool:
-    """Keep `inventory` in the fleet at `path`, seen under `name`; whether it brought anything new. A plain folder is not kept."""
-    if inventory.image is None:
-        return False
-    layers = {diff_id: index for index, diff_id in enumerate(inventory.image.diff_ids[:NO_LAYER])}
-    components: dict[Component, int] = {}
-    for package in inventory.packages:
-        component = component_of(package, inventory.distribution)
-        components[component] = min(layers.get(package.layer, NO_LAYER), components.get(component, NO_LAYER))
-    listed = ListedImage(inventory.image, inventory.distribution, inventory.created, inventory.history, components)
-    with Fleet(path, write=True) as fleet:
-        return fleet.put(listed, name, now_ns)
 
 
 class Added(NamedTuple):
@@ -136,12 +121,18 @@ def rejudge(fleet: Fleet, advisories: AdvisoryDb, now_ns: int, report: Callable[
         if changed:
             marks[scope] = changed
             asking |= fleet.asking(scope, changed)
+    scores = fleet.scores()
+    scored = _score_marks(advisories, scores)
+    rescored = {name: scored[name] for name, before in scores.items() if scored[name] != before}
+    marks[SCORES] = rescored
+    asking |= fleet.having(name for name in rescored if scores[name])
     numbers = sorted(asking)
     components = fleet.components(numbers)
     found, skipped = judge_components([components[number] for number in numbers], advisories)
     after: dict[int, list[Finding]] = {number: [] for number in numbers}
     for index, finding in found:
         after[numbers[index]].append(finding)
+    marks[SCORES] |= _score_marks(advisories, {finding.id for own in after.values() for finding in own})
     before = fleet.verdicts(numbers)
     changes = [
         change
@@ -155,6 +146,13 @@ def rejudge(fleet: Fleet, advisories: AdvisoryDb, now_ns: int, report: Callable[
     touched = group_by_image([images[change.component].to_array() for change in changes])
     _tell(fleet, touched, changes, now_ns, report)
     return Rejudged(len(numbers), counted, touched, skipped)
+
+
+def _score_marks(advisories: AdvisoryDb, ids: Iterable[str]) -> dict[str, bytes]:
+    """By id, what tells whether the vectors that any feed gives for it have changed."""
+    wanted = list(ids)
+    vectors = advisories.vectors(wanted)
+    return {name: "\n".join(sorted(vectors.get(name, ()))).encode() or _NOTHING_SAID for name in wanted}
 
 
 def _tell(fleet: Fleet, touched: Touched, changes: list[Change], now_ns: int, report: Callable[[Message], None]) -> None:

@@ -64,6 +64,7 @@ def list_image(
     allow_http: bool = False,
     platform: str = "",
     inventories: Inventories | None = None,
+    fleet: Path | None = None,
     rehash: bool = False,
     say: Say = silent,
 ) -> Inventory:
@@ -72,10 +73,22 @@ def list_image(
     With `inventories` the result is kept there, and an image that is there already is not read again, wherever it lies: its manifest
     (checked against its digest) names every layer by digest, so the inventory is that of this digest even if a layer's file has been
     changed or lost since. An engine's image is known by the id the engine gives it. `rehash` reads and checks every byte all the same.
-    *Raises* what `open_image` raises, and TrustError.
+    With `fleet` the image is kept in the fleet there too. *Raises* what `open_image` raises, and TrustError.
     """
     if engine_socket is None and (stated := load_sbom(source)) is not None:
         return stated  # not kept: only a list made from the image itself is this installation's
+    inventory = _list_opened(source, engine_socket, inventories, say, allow_http=allow_http, platform=platform, rehash=rehash)
+    if fleet is not None:
+        from shipwall.journeys.keep import keep_image
+
+        keep_image(fleet, inventory, source, time.time_ns())
+    return inventory
+
+
+def _list_opened(
+    source: str, engine_socket: Path | None, inventories: Inventories | None, say: Say, *, allow_http: bool, platform: str,
+    rehash: bool,
+) -> Inventory:  # fmt: skip
     trusted = None if rehash else inventories
     if engine_socket is not None and trusted is not None and not platform:
         from shipwall.adapters.images.remote import engine_image_id
@@ -120,6 +133,7 @@ def scan_image(
     allow_http: bool = False,
     platform: str = "",
     inventories: Inventories | None = None,
+    fleet: Path | None = None,
     rehash: bool = False,
     say: Say = silent,
     report: Callable[[Message], None] = no_report,
@@ -133,6 +147,7 @@ def scan_image(
         allow_http=allow_http,
         platform=platform,
         inventories=inventories,
+        fleet=fleet,
         rehash=rehash,
         say=say,
     )

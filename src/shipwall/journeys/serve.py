@@ -23,7 +23,10 @@ ACT = "serve"
 
 @dataclass
 class Serving:
-    """What is to be started. `engine`: socket of the engine to watch, None for none. `cgroup`: parent cgroup of its containers."""
+    """What is to be started. `engine`: socket of the engine to watch, None for none. `cgroup`: parent cgroup of its containers.
+
+    Without `sensor` the agent admits only: for kernels that take no BPF programs.
+    """
 
     instance: Instance
     engine: Path | None = None
@@ -33,6 +36,7 @@ class Serving:
     rules: list[Path] = field(default_factory=list)
     response: Path | None = None
     server_id: int = SERVER_ID
+    sensor: bool = True
 
 
 class Node:
@@ -137,6 +141,8 @@ class Node:
             argv += ["--engine", str(self.serving.engine)]
         if self.serving.cgroup:
             argv += ["--cgroup", self.serving.cgroup]
+        if not self.serving.sensor:
+            argv.append("--without-sensor")
         if self.serving.response:
             argv += ["--response", str(self.serving.response)]
         for path in self.serving.rules:

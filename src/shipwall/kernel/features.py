@@ -217,6 +217,14 @@ def probe_host() -> Host:
     )
 
 
+def why_no_sensor() -> str:
+    """Why nothing can be observed on this host, found by loading the sensor and letting go of it; empty when it can."""
+    for name, probe, needed, cost in _PROBES:
+        if needed and (found := _probed(name, probe, needed, cost)).present is not True:
+            return f"{name}: {found.detail}"
+    return ""
+
+
 def _probed(name: str, probe: Callable[[], str], needed: bool, cost: str) -> Feature:
     is_root = os.geteuid() == 0
     try:

@@ -71,6 +71,10 @@ class Counters(NamedTuple):
     pending_bytes: int
 
 
+NOTHING_COUNTED = Counters(0, 0, {}, {}, {}, {}, 0)
+"""Where no sensor runs."""
+
+
 class Sensor:
     """The kernel part, running from `start` (or entering the context) to `close`.
 

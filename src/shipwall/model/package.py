@@ -8,7 +8,8 @@ from shipwall.model.digest import Digest, ImageIdentity
 
 
 class Package(msgspec.Struct, frozen=True, kw_only=True):
-    """One installed package. `evidence` is the file that says so, in `layer` (diff id; empty for a plain folder).
+    """One installed package. `evidence` is the file that says so; `layer` (diff id) the one that brought this version of it, empty for a
+    plain folder.
 
     `ecosystem`: purl types: `deb apk rpm pypi npm maven golang cargo gem composer generic`.
     `name` as the ecosystem writes it in full: Maven `group:artifact`, npm `@scope/name`, Go the module's path, Composer `vendor/name`.

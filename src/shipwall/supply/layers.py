@@ -121,11 +121,25 @@ class View:
                 is_plain = kind == "file" and len(folder) + _MAX_NAME < _MAX_PATH and over.place(folder) == folder
                 plain = folder if is_plain and folder not in wanted.folders else None
         self._real_folders.clear()
+        self._keep_bringers(over)
         self._hide(over)
         self.folders |= over.folders
         self.links.update(over.links)
         self._found.update(over.found)
         self._kept_bytes = sum(len(file.data) for file in self._found.values() if file.data is not None)
+
+    def _keep_bringers(self, over: _Layer) -> None:
+        """A package that a rewritten file still tells of keeps the layer that brought it: a database is rewritten by every install."""
+        for path, file in over.found.items():
+            before = self._found.get(path)
+            if file.parsed is None or before is None or before.parsed is None:
+                continue
+            brought = {(one.ecosystem, one.name, one.version, one.arch): one.layer for one in before.parsed.packages}
+            packages = [
+                msgspec.structs.replace(one, layer=brought.get((one.ecosystem, one.name, one.version, one.arch), one.layer))
+                for one in file.parsed.packages
+            ]
+            over.found[path] = file._replace(parsed=file.parsed._replace(packages=packages))
 
     def _take_in(self, entry: Entry, over: _Layer, layer: Digest, entries: Entries) -> None:
         if not entry.path:

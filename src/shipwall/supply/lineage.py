@@ -93,8 +93,7 @@ class LayerShare(msgspec.Struct, frozen=True, kw_only=True):
 def share_layers(inventory: Inventory, findings: Iterable[Finding], base: ImageIdentity | None) -> tuple[LayerShare, ...]:
     """Each layer of the image with its packages (without their files) and findings, lowest first; empty for a plain folder.
 
-    A package counts for the layer that wrote the file that tells of it. Distribution packages share one database file, rewritten by
-    every layer that installs something, so they count for the last of these: an upper bound of who brought them, told as it is known.
+    A package counts for the layer that brought its present version, although later layers rewrote the database that tells of it.
     """
     if inventory.image is None:
         return ()

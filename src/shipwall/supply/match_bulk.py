@@ -171,7 +171,7 @@ class BulkIndex:
         unseen = np.flatnonzero((ranks == _UNSEEN) & (ids != NO_NAME))
         if len(unseen):
             fresh = [versions[place] for place in unseen.tolist()]
-            self._place(order, set(fresh) - known.keys())
+            self._place(order, dict.fromkeys(fresh))
             ranks[unseen] = [known[version] for version in fresh]
         return self.match_ids(ids, ranks)
 

@@ -29,7 +29,7 @@ _XATTR = "SCHILY.xattr."
 _DROPPED = re.compile(
     r"var/log/(?:apt/.*|dpkg\.log|alternatives\.log|bootstrap\.log|fontconfig\.log|lastlog|faillog|btmp|wtmp)"
     r"|var/cache/(?:apt/(?:.*\.bin|archives/.*)|ldconfig/aux-cache|debconf/.*-old|man/.*)"
-    r"|var/lib/apt/lists/(?:lock|partial/.*)"
+    r"|var/lib/apt/lists/(?:lock|partial(?:/.*)?)"
     r"|var/lib/(?:dbus/machine-id|systemd/random-seed|dpkg/(?:lock|lock-frontend|.*-old))"
     r"|etc/(?:\.pwd\.lock|(?:passwd|group|shadow|gshadow|subuid|subgid)-)"
     r"|root/\.(?:wget-hsts|bash_history|python_history)"

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from shipwall.adapters.advisory_db import AdvisoryDb
 from shipwall.adapters.advisory_db.writer import rewriting
 from shipwall.adapters.fleet import Fleet
-from shipwall.journeys.fleet import explain_image, find_images, keep_image, rejudge
+from shipwall.journeys.fleet import explain_image, find_images, rejudge
+from shipwall.journeys.keep import keep_image
 from shipwall.model.advisory import Advisory, Affected, Range
 from shipwall.model.digest import ImageIdentity, digest_of
 from shipwall.model.errors import InputError, StorageError
@@ -173,6 +174,24 @@ def test_every_change_of_a_verdict_is_explained(fleet: Path, tmp_path: Path) -> 
         ("changed", "CVE-2026-0001"),
         ("gone", "CVE-2021-44228"),
     ]
+
+
+def test_a_score_that_another_feed_changes_changes_the_verdict(fleet: Path, tmp_path: Path) -> None:
+    def scored(vector: str) -> Advisory:
+        return Advisory(feed="nvd", id="CVE-2026-0001", cvss=(vector,))
+
+    with Fleet(fleet, write=True) as opened:
+        changes = []
+        for turn, vector in enumerate(("AV:L", "AV:N", "AV:N")):
+            path = tmp_path / f"{turn}.db"
+            with rewriting(path) as writer:
+                writer.put_feed(FeedState(name="test", format="osv"), [OPENSSL])
+                writer.put_feed(
+                    FeedState(name="nvd", format="osv"), [scored(f"CVSS:3.1/{vector}/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H")]
+                )
+            with AdvisoryDb(path) as advisories:
+                changes.append([(change.kind, change.why) for change, _images in rejudge(opened, advisories, turn).changes])
+    assert changes == [[], [("changed", "severity high → critical; score 8.4 → 9.8")], []]
 
 
 _names = st.sampled_from(["openssl", "dash", "zlib"])

@@ -191,3 +191,18 @@ def test_globs(glob: str, path: str, *, matches: bool) -> None:
 def test_a_reader_that_would_read_everything_is_refused() -> None:
     with pytest.raises(ValueError, match="without magic"):
         View((), (FileReader("all", parse),))
+
+
+def test_a_package_stays_with_the_layer_that_brought_its_version() -> None:
+    """A database of packages is rewritten by every install; what was there before is not new."""
+    database = FileReader("db", parse, basenames=frozenset({"installed"}))
+
+    def lay(*names: str) -> bytes:
+        return make_tar({"lib/apk/db/installed": " ".join(names).encode()})
+
+    view = view_of(
+        lay("musl", "zlib"), lay("musl", "zlib", "curl"), lay("musl", "curl"), lay("zlib", "curl"), readers=(database,)
+    )
+    ((_path, layer, packages, _skipped),) = view.parsed()
+    assert layer == "layer3"
+    assert {package.name: package.layer for package in packages} == {"zlib": "layer3", "curl": "layer1"}

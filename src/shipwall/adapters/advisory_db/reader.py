@@ -20,6 +20,7 @@ from shipwall.supply.advisory_ids import cve_number
 from shipwall.supply.feeds import FeedState
 from shipwall.supply.match_advisories import Entry
 
+_encode = msgspec.msgpack.Encoder().encode
 _MAX_ASKED = 500  # parameters of one statement
 
 
@@ -84,11 +85,16 @@ class AdvisoryDb:
 
         Names of which nothing is said are left out.
         """
-        found: dict[str, bytes] = {}
-        for name, entries in self.affecting(scope, names).items():
-            said = sorted(msgspec.msgpack.encode((self.advisory(one.number), one.affected)) for one in entries)
-            found[name] = hashlib.blake2b(b"".join(said), digest_size=8).digest()
-        return found
+        said = self.affecting(scope, names)
+        # In the order of numbers, so that each block is unfolded once.
+        numbers = sorted({entry.number for entries in said.values() for entry in entries})
+        heads = {number: _encode(self.advisory(number)) for number in numbers}
+        return {
+            name: hashlib.blake2b(
+                b"".join(sorted(heads[one.number] + _encode(one.affected) for one in entries)), digest_size=8
+            ).digest()
+            for name, entries in said.items()
+        }
 
     def entries(self, scopes: Iterable[str] = ()) -> Iterator[Entry]:
         """Every entry of these scopes; of all where none are named."""

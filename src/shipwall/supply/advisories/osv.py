@@ -8,7 +8,7 @@ Source: OSV schema 1.7. Where publishers go beyond it or say things elsewhere: U
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -18,7 +18,7 @@ from shipwall.model.finding import FixState, Severity
 from shipwall.supply.advisories.severities import WORDS, parse_severity
 from shipwall.supply.advisories.times import parse_time
 from shipwall.supply.advisory_ids import is_cve, is_erratum
-from shipwall.supply.ecosystems import rules_of
+from shipwall.supply.ecosystems import Rules, rules_of
 from shipwall.supply.modules import ANY_MODULE, find_modules, is_modular
 from shipwall.supply.versions import version_key
 
@@ -111,7 +111,7 @@ def _advisory(record: _Record, feed: str, data: bytes) -> Advisory:
         word = _leading_word(summary)
     modules = find_modules(summary) if ":" in summary and b".module" in data else ()
     affected: list[Affected] = []
-    seen: dict[tuple[str, str], tuple[tuple[Range, ...], str]] = {}
+    seen: dict[tuple[str, str], _Said] = {}
     for entry in record.affected or ():
         if entry.package is not None and entry.package.name:
             if entry.severity:
@@ -185,27 +185,28 @@ def _leading_word(summary: str) -> Severity:
     return WORDS.get(match.group(1).lower(), Severity.UNKNOWN) if match else Severity.UNKNOWN
 
 
-def _affected(
-    entry: _Affected, package: _Package, modules: tuple[str, ...], seen: dict[tuple[str, str], tuple[tuple[Range, ...], str]]
-) -> Affected:
-    """`seen`: spans and module of this record's entries so far: the packages of one build share their fixed version."""
-    rules = rules_of(package.ecosystem)
-    key = (rules.scope, _only_fix(entry.ranges))
-    if key[1] and key in seen:
-        ranges, module = seen[key]
-    else:
-        ranges = ()
+class _Said(NamedTuple):
+    """What entries that differ in nothing but the package have in common."""
+
+    rules: Rules
+    ranges: tuple[Range, ...]
+    module: str
+    state: FixState
+
+
+def _affected(entry: _Affected, package: _Package, modules: tuple[str, ...], seen: dict[tuple[str, str], _Said]) -> Affected:
+    """`seen`: what this record's entries said so far: the packages of one build share their fixed version."""
+    key = package.ecosystem, _only_fix(entry.ranges)
+    said = seen.get(key) if key[1] else None
+    if said is None:
+        rules = rules_of(package.ecosystem)
+        ranges: tuple[Range, ...] = ()
         for one in entry.ranges or ():
             if one.type != "GIT" and one.events:
-                found = _ranges(one.events, rules.order)
-                ranges = (*ranges, *found) if ranges else found
+                ranges = (*ranges, *_ranges(one.events, rules.order))
         module = _module(ranges, modules) if rules.order == "rpm" else ""
-        seen[key] = ranges, module
-    word = _severities(entry.severity)[0] if entry.severity else Severity.UNKNOWN
-    if word is Severity.UNKNOWN and entry.ecosystem_specific:
-        word = _word_of(entry.ecosystem_specific)
-    if word is Severity.UNKNOWN and entry.database_specific:
-        word = _word_of(entry.database_specific)
+        said = seen[key] = _Said(rules, ranges, module, _state(ranges))
+    rules, ranges, module, state = said
     return Affected(
         scope=rules.scope,
         name=rules.normalise(package.name),
@@ -213,17 +214,26 @@ def _affected(
         versions=tuple(entry.versions) if entry.versions else (),
         by_source=rules.by_source,
         module=module,
-        severity=word,
-        state=FixState.FIXED if key[1] else _state(ranges),
+        severity=_own_word(entry) if entry.severity or entry.ecosystem_specific or entry.database_specific else Severity.UNKNOWN,
+        state=state,
     )
+
+
+def _own_word(entry: _Affected) -> Severity:
+    """The publisher's word for this package alone."""
+    word = _severities(entry.severity or ())[0]
+    for raw in (entry.ecosystem_specific, entry.database_specific):
+        if word is Severity.UNKNOWN and raw:
+            word = _word_of(raw)
+    return word
 
 
 def _only_fix(ranges: list[_Range] | None) -> str:
     """The fixed version where `ranges` say nothing but "all before it", as nearly all do; else empty."""
-    if ranges is None or len(ranges) != 1 or ranges[0].type == "GIT":
+    if ranges is None or len(ranges) != 1:
         return ""
     events = ranges[0].events
-    if events is None or len(events) != 2 or events[0].introduced != "0":
+    if events is None or len(events) != 2 or events[0].introduced != "0" or ranges[0].type == "GIT":
         return ""
     return events[1].fixed or ""
 

@@ -67,7 +67,11 @@ def _read_status(
             skipped.append(Skipped(what=f"package {name}", reason=error.line()))
             continue
         source, source_version = split_source(paragraph.get("source", ""), name, version)
-        owned = _listed(view, name, arch) if sums is None else [line.split(maxsplit=1)[-1] for line in sums.splitlines() if line]
+        listed = _listed(view, name, arch) if sums is None else None
+        if listed is not None:
+            owned = listed.data.split(b"\n")
+        else:
+            owned = [line.split(maxsplit=1)[-1] for line in (sums or b"").splitlines() if line]
         conffiles = [line.split(" ", 1)[0].encode() for line in paragraph.get("conffiles", "").split("\n") if line]
         packages.append(
             Package(
@@ -78,17 +82,14 @@ def _read_status(
                 source=source,
                 source_version=source_version,
                 evidence=f"/{path}",
-                layer=file.layer,
+                # Every install rewrites the one status file, but only a package's own its list.
+                layer=listed.layer if listed is not None else file.layer,
                 files=real_files(view, (raw.decode("utf-8", "backslashreplace") for raw in (*owned, *conffiles))),
                 vendor=title(paragraph.get("maintainer", "")),
             )
         )
 
 
-def _listed(view: View, name: str, arch: str) -> list[bytes]:
-    """The lines of the package's file list; foreign and same-named ones are kept apart by `:arch` in its name."""
-    for base in (f"{name}:{arch}", name):
-        file = view.read(f"var/lib/dpkg/info/{base}.list")
-        if file is not None:
-            return file.data.split(b"\n")
-    return []
+def _listed(view: View, name: str, arch: str) -> KeptFile | None:
+    """The package's file list; foreign and same-named ones are kept apart by `:arch` in its name."""
+    return view.read(f"var/lib/dpkg/info/{name}:{arch}.list") or view.read(f"var/lib/dpkg/info/{name}.list")
