@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import struct
 import zlib
 
 from tests.jars import make_jar, maven_jar
+from tests.programs import rpm_header
 
 GO_INFO = (
     b"\xff Go buildinf:\x08\x02" + bytes(16) + b"\x08go1.22.5" + b"\x30" + b"s" * 16 + b"mod\texample.org/x\tv1\n" + b"e" * 16
@@ -26,6 +28,28 @@ def elf(section: bytes, content: bytes) -> bytes:
     return header + content + names + rows
 
 
+def rpm_database() -> bytes:
+    """A database of one package in pages of 512 bytes: its header goes over several of them."""
+    texts = {
+        1000: "bash",
+        1001: "5.1.8",
+        1002: "6.el9",
+        1011: "Red Hat, Inc.",
+        1014: "GPLv3+",
+        1022: "x86_64",
+        1044: "bash-5.1.8-6.el9.src.rpm",
+    }
+    entries = [(tag, 6, 1, text.encode() + b"\0") for tag, text in texts.items()]
+    entries += [(1116, 4, 40, bytes(160)), (1117, 8, 40, b"file\0" * 40), (1118, 8, 1, b"/usr/bin/\0")]
+    with sqlite3.connect(":memory:") as connection:
+        connection.execute("PRAGMA page_size = 512")
+        connection.execute("CREATE TABLE Packages (hnum INTEGER PRIMARY KEY AUTOINCREMENT, blob BLOB NOT NULL)")
+        connection.execute("INSERT INTO Packages (blob) VALUES (?)", (rpm_header(entries),))
+    data = connection.serialize()
+    connection.close()
+    return data
+
+
 CRATES = zlib.compress(json.dumps({"packages": [{"name": "serde", "version": "1.0.0"}]}).encode())
 SAMPLES: list[tuple[str, str, bytes, str]] = [
     ("apk", "lib/apk/db/installed", b"P:musl\nV:1.2-r0\nL:MIT\no:musl\nF:lib\nR:libc.so\n\n", "musl"),
@@ -41,5 +65,5 @@ SAMPLES: list[tuple[str, str, bytes, str]] = [
     ("binary", "usr/bin/go", elf(b".go.buildinfo", GO_INFO), "stdlib"),
     ("binary", "usr/bin/rust", elf(b".dep-v0", CRATES), "serde"),
     ("dpkg copyright", "usr/share/doc/a/copyright", b"Format: x\n\nFiles: *\nLicense: GPL-2+ or MIT\n", ""),
-    ("rpm", "var/lib/rpm/rpmdb.sqlite", b"SQLite format 3\0" + bytes(600), "-"),
+    ("rpm", "var/lib/rpm/rpmdb.sqlite", rpm_database(), "bash"),
 ]  # fmt: skip
