@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 
-from bench_scan import advisories, images
+from bench_scan import advisories, fleet, images
 from bench_scan.rows import Row
 
 # THE list of measures, in the order of the table.
-ROWS: tuple[Row, ...] = (*images.ROWS, *advisories.ROWS)
+ROWS: tuple[Row, ...] = (*images.ROWS, *advisories.ROWS, *fleet.ROWS)
 
 
 def main() -> None:

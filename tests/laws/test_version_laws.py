@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from shipwall.model.errors import InputError
 from shipwall.model.package import Distribution, Package
 from shipwall.supply.purl import distribution_of, make_purl, package_of, parse_purl, purl_of, render_purl
-from shipwall.supply.versions import ORDERS, compare_versions, version_key
+from shipwall.supply.versions import ORDERS, compare_again, compare_versions, version_key
 from shipwall.supply.versions.maven import Item, compare_items, parse_maven_version
 
 BUSY = settings(deadline=None)  # the machine may be busy with other things
@@ -85,6 +86,21 @@ def common_beginning(left: list[Item], right: list[Item]) -> list[Item]:
             return [*common, common_beginning(a, b)] if isinstance(a, list) and isinstance(b, list) else common
         common.append(a)
     return common
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_comparing_again_is_comparing(order: str, data: st.DataObject) -> None:
+    left, right = data.draw(versions(order)), data.draw(versions(order))
+
+    def said(compare: Callable[[str, str, str], int]) -> int | None:
+        try:
+            return compare(order, left, right)
+        except InputError:
+            return None
+
+    assert said(compare_again) == said(compare_versions)
 
 
 @pytest.mark.parametrize("order", [name for name in ORDERS if name != "maven"])

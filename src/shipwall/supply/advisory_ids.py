@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 # THE list of errata: Red Hat and its rebuilds, Debian, Ubuntu, SUSE, Amazon, Fedora, Mageia, openEuler, Photon.
@@ -22,6 +23,7 @@ def is_bug_fix(name: str) -> bool:
     return _BUG_FIX.match(name) is not None
 
 
+@functools.lru_cache(maxsize=65_536)
 def cve_number(name: str) -> int | None:
     """`name` as a number (year and serial), None for what is no CVE id. `render_cve` gives it back."""
     match = _CVE.match(name)

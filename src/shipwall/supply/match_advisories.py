@@ -20,7 +20,7 @@ from shipwall.supply.advisory_ids import is_bug_fix
 from shipwall.supply.ecosystems import distribution_scopes, order_of, parse_name, scopes_of
 from shipwall.supply.join import Hit, join_hits
 from shipwall.supply.modules import Stream, stream_fits
-from shipwall.supply.versions import compare_versions
+from shipwall.supply.versions import compare_again
 
 _UBUNTU_PRO = "Ubuntu:Pro:"
 
@@ -221,7 +221,7 @@ def earliest_builds(affected: list[Affected], order: str) -> list[Affected]:
         return affected
     earliest = plain[0]
     for one in plain[1:]:
-        if compare_versions(order, one.ranges[0].fixed, earliest.ranges[0].fixed) < 0:
+        if compare_again(order, one.ranges[0].fixed, earliest.ranges[0].fixed) < 0:
             earliest = one
     return [earliest, *(one for one in affected if one not in plain)]
 
@@ -234,11 +234,11 @@ def find_fix(affected: Affected, version: str, order: str) -> str | None:
     trouble: InputError | None = None
     for one in affected.ranges:
         try:
-            if one.introduced and compare_versions(order, version, one.introduced) < 0:
+            if one.introduced and compare_again(order, version, one.introduced) < 0:
                 continue
-            if one.fixed and compare_versions(order, version, one.fixed) >= 0:
+            if one.fixed and compare_again(order, version, one.fixed) >= 0:
                 continue
-            if one.last_affected and compare_versions(order, version, one.last_affected) > 0:
+            if one.last_affected and compare_again(order, version, one.last_affected) > 0:
                 continue
         except InputError as error:
             trouble = error
@@ -254,7 +254,7 @@ def find_fix(affected: Affected, version: str, order: str) -> str | None:
 
 def _same(order: str, listed: str, version: str) -> bool:
     try:
-        return compare_versions(order, listed, version) == 0
+        return compare_again(order, listed, version) == 0
     except InputError:
         return False
 
@@ -264,8 +264,8 @@ def _next_fix(affected: Affected, version: str, order: str) -> str:
     best = ""
     for one in affected.ranges:
         try:
-            if one.fixed and compare_versions(order, one.fixed, version) > 0:
-                best = one.fixed if not best or compare_versions(order, one.fixed, best) < 0 else best
+            if one.fixed and compare_again(order, one.fixed, version) > 0:
+                best = one.fixed if not best or compare_again(order, one.fixed, best) < 0 else best
         except InputError:
             continue
     return best
