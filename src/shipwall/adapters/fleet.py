@@ -264,6 +264,12 @@ class Fleet:
             found.setdefault(scope, {})[name] = mark
         return found
 
+    def mark(self, scope: str, name: str) -> bytes:
+        """What was last known of `name`, empty when nothing was."""
+        for (mark,) in self._rows("SELECT mark FROM mark WHERE scope = ? AND name = ?", (scope, name)):
+            return bytes(mark)
+        return b""
+
     def scores(self) -> dict[str, bytes]:
         """By id of a problem that some component has, the mark of what was last known of its CVSS vectors; empty when nothing was."""
         statement = (

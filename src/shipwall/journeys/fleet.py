@@ -121,11 +121,13 @@ def rejudge(fleet: Fleet, advisories: AdvisoryDb, now_ns: int, report: Callable[
         if changed:
             marks[scope] = changed
             asking |= fleet.asking(scope, changed)
-    scores = fleet.scores()
-    scored = _score_marks(advisories, scores)
-    rescored = {name: scored[name] for name, before in scores.items() if scored[name] != before}
-    marks[SCORES] = rescored
-    asking |= fleet.having(name for name in rescored if scores[name])
+    marks[SCORES] = {"": advisories.vectors_mark()}
+    if fleet.mark(SCORES, "") != marks[SCORES][""]:
+        scores = fleet.scores()
+        now_scored = _score_marks(advisories, scores)
+        rescored = {name: now_scored[name] for name, before in scores.items() if now_scored[name] != before}
+        marks[SCORES] |= rescored
+        asking |= fleet.having(name for name in rescored if scores[name])
     numbers = sorted(asking)
     components = fleet.components(numbers)
     found, skipped = judge_components([components[number] for number in numbers], advisories)
@@ -142,7 +144,8 @@ def rejudge(fleet: Fleet, advisories: AdvisoryDb, now_ns: int, report: Callable[
     ]
     images = fleet.images_with({change.component for change in changes})
     counted = [(change, len(images[change.component])) for change in changes]
-    fleet.judge(after, marks, counted, str(advisories.path), now_ns)
+    moved = {number: own for number, own in after.items() if number in first or own != before.get(number, [])}
+    fleet.judge(moved, marks, counted, str(advisories.path), now_ns)
     touched = group_by_image([images[change.component].to_array() for change in changes])
     _tell(fleet, touched, changes, now_ns, report)
     return Rejudged(len(numbers), counted, touched, skipped)

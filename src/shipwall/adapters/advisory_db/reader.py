@@ -147,6 +147,13 @@ class AdvisoryDb:
                 found[numbers[number]] = (*found.get(numbers[number], ()), vector)
         return found
 
+    def vectors_mark(self) -> bytes:
+        """8 bytes that change whenever any vector does."""
+        digest = hashlib.blake2b(digest_size=8)
+        for row in self._rows("SELECT cve, feed, vector FROM vectors ORDER BY cve, feed"):
+            digest.update(repr(row).encode())
+        return digest.digest()
+
     def feeds(self) -> list[FeedState]:
         """The feeds, by name."""
         names = FeedState.__struct_fields__
