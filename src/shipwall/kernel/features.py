@@ -219,8 +219,8 @@ def probe_host() -> Host:
 
 def why_no_sensor() -> str:
     """Why nothing can be observed on this host, found by loading the sensor and letting go of it; empty when it can."""
-    for name, probe, needed, cost in _PROBES:
-        if needed and (found := _probed(name, probe, needed, cost)).present is not True:
+    for name, probe in (("btf", _btf), ("sensor", _sensor)):
+        if (found := _probed(name, probe, True, "")).present is not True:
             return f"{name}: {found.detail}"
     return ""
 
