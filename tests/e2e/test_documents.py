@@ -4,6 +4,8 @@ private engine. A command that this test has no way to run and judge fails it, a
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
 import signal
@@ -16,9 +18,11 @@ from pathlib import Path
 import pytest
 from tests.commands import CommandRefusedError, check_words, parse_command, segments_of
 from tests.images import debian_files, make_tar
+from tests.registries import push_layers, run_registry
 from typer.main import get_command
 
 from shipwall.adapters.instance import Instance
+from shipwall.adapters.registry import Registry
 from shipwall.cli.app import build_app
 from shipwall.journeys.uninstall import uninstall
 
@@ -124,6 +128,74 @@ def _make(machine: Machine, command: str) -> None:
     assert machine.folder.is_dir()
 
 
+def _image(machine: Machine, name: str = "shop.tar", version: str = "3.0.11-1~deb12u2") -> Path:
+    path = machine.folder / name
+    path.write_bytes(make_tar(debian_files({"libssl3": version})))
+    return path
+
+
+def _import(machine: Machine, command: str) -> None:
+    affected = {
+        "package": {"ecosystem": "Debian:12", "name": "libssl3"},
+        "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "3.0.17-1~deb12u3"}]}],
+    }
+    record = {"id": "CVE-2026-31790", "modified": "2026-11-01T00:00:00Z", "affected": [affected],
+              "severity": [{"type": "CVSS_V3", "score": "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H"}]}  # fmt: skip
+    (machine.folder / "advisories.jsonl").write_text(json.dumps(record) + "\n")
+    assert "example" in machine.run(command)
+
+
+def _status(machine: Machine, command: str) -> None:
+    said = machine.run(command)
+    assert "example" in said
+    assert "Debian:12" in said
+
+
+def _passing_scan(machine: Machine, command: str) -> None:
+    _image(machine)
+    said = machine.run(command)
+    assert "CVE-2026-31790" in said  # told, although its score of 9.8 fails nothing
+
+
+def _registry_fleet(machine: Machine, command: str) -> None:
+    with contextlib.ExitStack() as stack:
+        folder = machine.folder / "registry"
+        folder.mkdir()
+        address = stack.enter_context(run_registry(folder)).address
+        machine.environment["REGISTRY"] = address
+        with Registry(address) as registry:
+            for tag, version in (("1", "3.0.11-1~deb12u2"), ("2", "3.0.17-1~deb12u3")):
+                push_layers(registry, "prod/shop", tag, [make_tar(debian_files({"libssl3": version}))])
+        assert machine.run(command).count(": kept") == 2
+    del machine.environment["REGISTRY"]  # it is gone: what follows needs no image any more
+
+
+def _found(machine: Machine, command: str) -> None:
+    said = machine.run(command)
+    assert "prod/shop:1" in said
+    assert "prod/shop:2" not in said
+
+
+def _listed(machine: Machine, command: str) -> None:
+    assert machine.run(command).count("prod/shop:") == 2
+
+
+def _job(machine: Machine, command: str) -> None:
+    _image(machine)
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=machine.folder,
+        env=machine.environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "CVE-2026-31790" in done.stderr
+    assert json.loads((machine.folder / "shop.sarif").read_bytes())["version"] == "2.1.0"
+
+
 # THE table: how each command that a document shows is run and judged.
 RUN: dict[str, Callable[[Machine, str], None]] = {
     "make demo": _make,
@@ -132,6 +204,13 @@ RUN: dict[str, Callable[[Machine, str], None]] = {
     "shipwall doctor": _doctor,
     "shipwall up": _up,
     "shipwall uninstall": _uninstall,
+    "shipwall db import --format osv advisories.jsonl --feed example": _import,
+    "shipwall db status": _status,
+    "shipwall image scan shop.tar --fail-on 'finding.score > 9.9'": _passing_scan,
+    'shipwall fleet add "$REGISTRY/prod/shop" --all-tags': _registry_fleet,
+    "shipwall image find 'libssl3 < 3.0.12'": _found,
+    "shipwall fleet list": _listed,
+    "shipwall image scan shop.tar --fail-on 'finding.severity >= CRITICAL && finding.fixed' --output sarif --to shop.sarif": _job,
 }
 
 
