@@ -7,13 +7,17 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from shipwall.adapters.cgroup_folders import cgroup_mounts
+from shipwall.adapters.engine import Engine
 from shipwall.adapters.instance import Instance
 from shipwall.adapters.link import Link
+from shipwall.adapters.private_engine import PrivateEngine
 from shipwall.adapters.supervise import wait_until
 from shipwall.adapters.unprivileged import SERVER_ID
 from shipwall.journeys.uninstall import uninstall
@@ -32,8 +36,8 @@ def instance(tmp_path: Path) -> Iterator[Instance]:
         uninstall(found)
 
 
-def _start(instance: Instance, *more: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "shipwall", "up", "--state", str(instance.state), "--engine", "none", *more]
+def _start(instance: Instance, *more: str, engine: str = "none") -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "shipwall", "up", "--state", str(instance.state), "--engine", engine, *more]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert process.stdout is not None
     lines = [process.stdout.readline().decode() for _ in range(2)]
@@ -126,3 +130,53 @@ def test_only_one_at_a_time(instance: Instance) -> None:
         assert len(_pids(instance, "shipwall.agent")) == 1
     finally:
         _end(process, signal.SIGINT)
+
+
+FIRST = """
+- rule: First program of a container
+  desc: what a container starts with
+  condition: evt.type in (execve, execveat) and proc.vpid = 1 and container.id exists
+  output: "%proc.cmdline"
+  priority: NOTICE
+"""
+
+
+def _first_programs(instance: Instance) -> dict[str, str]:
+    with Link(instance.link_socket, "cli") as link:
+        answer = link.ask(Query(what="alerts", where={"rule": "First program of a container"}))
+    assert isinstance(answer, Answer)
+    return {str(row["container"]): str(row["output"]) for row in answer.rows}
+
+
+@pytest.mark.engine
+def test_the_first_program_of_a_container_of_an_existing_engine_is_seen(
+    instance: Instance,
+    private_engine: PrivateEngine,
+    engine: Engine,
+    busybox_image: str,
+    fresh_name: Callable[[str], str],
+    tmp_path: Path,
+) -> None:
+    """An engine that Shipwall did not start, a container that lives for a moment, and one that the engine puts elsewhere."""
+    (tmp_path / "first.yaml").write_text(FIRST)
+    process = _start(instance, "--rules", str(tmp_path / "first.yaml"), engine=str(private_engine.socket))
+    elsewhere = f"/shipwall-test-{os.getpid()}"
+    made = {}
+    try:
+        log = (instance.state / "agent.log").read_text()
+        assert f"containers are made below {private_engine.running.cgroup}" in log
+        for number, parent in enumerate(["", "", elsewhere]):
+            body = {"Image": busybox_image, "Cmd": ["true", str(number)], "HostConfig": {"CgroupParent": parent}}
+            container = engine.create(fresh_name("first"), body)
+            made[container] = f"true {number}"
+            engine.start(container)
+        assert wait_until(lambda: made.keys() <= _first_programs(instance).keys(), 15), _first_programs(instance)
+        seen = _first_programs(instance)
+        assert {container: seen[container] for container in made} == made
+    finally:
+        _end(process, signal.SIGINT)
+        for container in made:
+            engine.remove(container, force=True)
+        for mount in cgroup_mounts():
+            with suppress(FileNotFoundError):
+                (mount / elsewhere.strip("/")).rmdir()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import struct
 import subprocess
 import threading
 import time
@@ -23,13 +24,14 @@ from shipwall.abi.schema import (
     FAMILY_NUMBERS,
     HELPERS,
     KINDS,
+    PARENT,
     PREFIX,
     PROGRAMS,
     SETTINGS,
     WATCH,
 )
 from shipwall.kernel.bpf import OBJECTS, BpfObject, RunStats, enable_stats, run_stats
-from shipwall.kernel.cgroups import checked_id, join, list_descendants, read_id, unified_mount
+from shipwall.kernel.cgroups import checked_id, join, list_cgroups, list_descendants, read_id, unified_mount
 from shipwall.kernel.ring import Ring
 from shipwall.model.errors import InputError, KernelError
 from shipwall.model.event import AnyEvent, Cgroup, Exec, Lost, Open
@@ -38,6 +40,7 @@ from shipwall.runtime.decode import decode_record, parse_header
 EVENTS = CONSTANTS["WATCH_EVENTS"]
 CHILDREN = CONSTANTS["WATCH_CHILDREN"]
 KILL_DRIFT = CONSTANTS["WATCH_KILL_DRIFT"]
+PARENT_OF_CONTAINERS = CONSTANTS["WATCH_PARENT"]
 _GONE = CONSTANTS["WATCH_GONE"]
 _SLOTS = CONSTANTS["WATCH_SLOTS"]
 _NO_SLOT = CONSTANTS["NO_SLOT"]
@@ -94,6 +97,7 @@ class Sensor:
         self._reported: dict[int, list[int]] = {}
         self._lost: dict[int, dict[str, int]] = {}
         self._prefixes: set[str] = set()
+        self._parents: set[str] = set()
 
     # --- life ---
 
@@ -119,7 +123,7 @@ class Sensor:
             self._maps = [settings_map, watches_map]
             self._object = loaded
             stack.callback(self._release)
-            SETTINGS.layout.pack_into(self._settings, 0, self._credit_bytes, bytes(CONSTANTS["CALLS_MAX"]))
+            SETTINGS.layout.pack_into(self._settings, 0, self._credit_bytes, 0, 0, bytes(CONSTANTS["CALLS_MAX"]))
             self.set_calls(call.name for call in CALLS)
             self._synchronise_clock()
             for process in ("self", "1"):
@@ -176,10 +180,38 @@ class Sensor:
         self.set_flags(cgroup_id, flags)
         return cgroup_id
 
+    def watch_containers(self, parents: Iterable[str], own: int, others: int) -> dict[str, int]:
+        """Watch every container by the name of its cgroup: `own` flags below `parents`, `others` elsewhere. Container id → cgroup id now.
+
+        `parents` are paths below the v2 mount (`/docker`) and need not exist yet. What is made from now on is watched by the kernel
+        before anybody is in it. A path longer than the key is left to its containers' names.
+        """
+        wanted = {path for path in parents if 0 < len(path.encode()) < CONSTANTS["PARENT_MAX"]}
+        start = SETTINGS.offsets["own_flags"]
+        struct.pack_into("<II", self._settings, start, own, others)
+        table = self._loaded.map("parents")
+        for path in self._parents - wanted:
+            table.delete(PARENT.layout.pack(path.encode()))
+        for path in wanted - self._parents:
+            table.update(PARENT.layout.pack(path.encode()), b"\1")
+        self._parents = wanted
+        found: dict[str, int] = {}
+        for cgroup in list_cgroups(unified_mount(), wanted):
+            with contextlib.suppress(KernelError):  # gone meanwhile
+                if cgroup.container:
+                    found[cgroup.container] = self.watch_parent(cgroup.folder, own if cgroup.is_own else others)
+                else:
+                    self.set_flags(read_id(cgroup.folder), PARENT_OF_CONTAINERS)
+        return found
+
     def set_flags(self, cgroup_id: int, flags: int) -> None:
         """Set the flags of one cgroup (EVENTS, CHILDREN, KILL_DRIFT), watching it if it was not. Takes effect at once."""
         if not self._control(CONSTANTS["CONTROL_SET"], checked_id(cgroup_id), flags):
             raise KernelError(f"cgroup {cgroup_id}", "no place is left in the table of watched cgroups", "stop some containers")
+
+    def flags(self, cgroup_id: int) -> int:
+        """The flags with which a cgroup is watched; 0 when it is not."""
+        return next((flags for found, _, flags, _ in self._watched() if found == cgroup_id), 0)
 
     def unwatch(self, cgroup_id: int) -> None:
         """Produce nothing more for this cgroup; what waits is still delivered, its counters stay until the next sweep."""
