@@ -42,6 +42,7 @@ from shipwall.agent.promotions import AdmissionPolicies, Promotions
 from shipwall.journeys.collect import KEY_NAME, seal_with
 from shipwall.journeys.respond import Responder
 from shipwall.kernel.cgroups import find_path, list_containers, unified_mount
+from shipwall.kernel.cost import Cost
 from shipwall.kernel.processes import read_processes
 from shipwall.kernel.sensor import CHILDREN, EVENTS, KILL_DRIFT, Sensor
 from shipwall.model.alert import Alert
@@ -56,6 +57,7 @@ from shipwall.runtime.rules.paths import read_paths
 from shipwall.runtime.watch import Watch
 
 HEALTH_S = 2.0
+COST_S = 30.0
 RESUME_S = 5.0
 
 
@@ -94,6 +96,8 @@ class Agent:
         self.engine_watch: EngineWatch | None = None
         self.plugin: AdmissionPlugin | None = None
         self._parents: list[str] = []
+        self._cost: Cost | None = None
+        self._cost_due = 0.0
         self._failed: dict[str, str] = {}
         self._going = threading.Event()
         self._going.set()
@@ -362,6 +366,7 @@ class Agent:
 
     def _tick(self) -> None:
         self._follow_functions()
+        self._measure_cost()
         self.outbox.put(self.health())
 
     def _follow_functions(self) -> None:
@@ -377,9 +382,21 @@ class Agent:
         self._watch_containers()  # whatever the engine says
         self._meet_safely()
 
+    def _measure_cost(self) -> None:
+        """Sample the sensor's cost when it is due. The counting is on for a fifth of a second of each half minute."""
+        if time.monotonic() < self._cost_due:
+            return
+        self._cost_due = time.monotonic() + COST_S
+        try:
+            self._cost = self.sensor.cost()
+        except KernelError as error:
+            self._cost = None
+            say(f"cost of the sensor: {error.line()}")
+
     def health(self) -> Health:
         """The sensor's and the agent's state, now."""
         counters = self.sensor.counters()
+        cost = self._cost or Cost(0, 0, 1)
         return Health(
             node=self.node,
             time_ns=time.time_ns(),
@@ -390,6 +407,9 @@ class Agent:
             containers=len(self.core.containers),
             rss_bytes=_rss_bytes(),
             cpu_ns=int(1e9 * sum(resource.getrusage(resource.RUSAGE_SELF)[:2])),
+            cost_ns=cost.per_call_ns,
+            cost_calls=cost.calls,
+            cost_share=cost.run_ns / cost.window_ns / (os.cpu_count() or 1),
             ring_bytes=counters.pending_bytes,
             functions={**self.functions, **{name: f"failed: {why}" for name, why in self._failed.items()}},
         )

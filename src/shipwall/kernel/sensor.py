@@ -30,8 +30,9 @@ from shipwall.abi.schema import (
     SETTINGS,
     WATCH,
 )
-from shipwall.kernel.bpf import OBJECTS, BpfObject, RunStats, enable_stats, run_stats
+from shipwall.kernel.bpf import OBJECTS, BpfObject, RunStats, run_stats
 from shipwall.kernel.cgroups import checked_id, join, list_cgroups, list_descendants, read_id, unified_mount
+from shipwall.kernel.cost import Cost, sample_cost
 from shipwall.kernel.ring import Ring
 from shipwall.model.errors import InputError, KernelError
 from shipwall.model.event import AnyEvent, Cgroup, Exec, Lost, Open
@@ -58,7 +59,7 @@ class Counters(NamedTuple):
     """Since start. `issued` is what the kernel programs made per cgroup still watched: delivered + lost + what still waits.
 
     `lost` by class, `lost_by_cgroup` id → class → count (forgotten cgroups included). `helper_errors` `program/helper` → count.
-    `programs` name → RunStats, only while the cost is measured. `undecodable` records were delivered and not understood.
+    `undecodable` records were delivered and not understood.
     """
 
     delivered: int
@@ -67,7 +68,6 @@ class Counters(NamedTuple):
     lost_by_cgroup: dict[int, dict[str, int]]
     issued: dict[int, int]
     helper_errors: dict[str, int]
-    programs: dict[str, RunStats]
     pending_bytes: int
 
 
@@ -88,7 +88,6 @@ class Sensor:
         self._path = object_path
         self._object: BpfObject | None = None
         self._lock = threading.Lock()
-        self._stats_fd: int | None = None
         self._delivered = 0
         self._undecodable = 0
         self._seq = 0
@@ -135,7 +134,6 @@ class Sensor:
 
     def close(self) -> None:
         """Detach and unload. May be called twice."""
-        self.measure_cost(on=False)
         loaded, self._object = self._object, None
         if loaded is not None:
             loaded.detach()
@@ -359,9 +357,6 @@ class Sensor:
         for by_class in lost_by_cgroup.values():
             for kind, count in by_class.items():
                 totals[kind] = totals.get(kind, 0) + count
-        programs = {}
-        if self._stats_fd is not None:
-            programs = {name: run_stats(fd) for name, fd in self._loaded.programs().items()}
         return Counters(
             delivered=self._delivered,
             undecodable=self._undecodable,
@@ -369,7 +364,6 @@ class Sensor:
             lost_by_cgroup=lost_by_cgroup,
             issued=issued,
             helper_errors=self._helper_errors(),
-            programs=programs,
             pending_bytes=self._ring.pending_bytes(),
         )
 
@@ -383,14 +377,12 @@ class Sensor:
                     errors[f"{program}/{helper}"] = int.from_bytes(value, "little")
         return errors
 
-    def measure_cost(self, *, on: bool) -> bool:
-        """Switch the kernel's run-time statistics on or off (they cost a little themselves); whether they are on now."""
-        if on and self._stats_fd is None:
-            self._stats_fd = enable_stats()
-        elif not on and self._stats_fd is not None:
-            os.close(self._stats_fd)
-            self._stats_fd = None
-        return self._stats_fd is not None
+    def cost(self, pause: Callable[[float], object] = time.sleep) -> Cost | None:
+        """What the sensor costs now, measured for a moment (`kernel.cost`); None where the kernel counts nothing."""
+        return sample_cost(self._run_stats, "dispatch", pause)
+
+    def _run_stats(self) -> dict[str, RunStats]:
+        return {name: run_stats(fd) for name, fd in self._loaded.programs().items()}
 
     def self_check(self, on_event: Callable[[AnyEvent], None], timeout_ms: int = 2000) -> bool:
         """Whether an act of our own comes back: a process in a fresh watched cgroup makes a file-write and an exec.
