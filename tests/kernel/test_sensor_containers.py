@@ -35,7 +35,10 @@ def parent() -> Iterator[str]:
 
 def act_in(folder: Path) -> None:
     """One exec of a process that is in `folder` when it does it."""
-    with subprocess.Popen(["/bin/sh", "-c", "read line; exec true"], stdin=subprocess.PIPE) as child:
+    script = "echo ready; read line; exec true"
+    with subprocess.Popen(["/bin/sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"ready\n"  # its own exec is told only after Popen has returned
         join(folder, child.pid)
         child.communicate(b"go\n")
 
