@@ -15,6 +15,7 @@ import pytest
 
 from shipwall.adapters.cgroup_folders import cgroup_mounts
 from shipwall.adapters.engine import Engine
+from shipwall.adapters.functions import write_function
 from shipwall.adapters.instance import Instance
 from shipwall.adapters.link import Link
 from shipwall.adapters.private_engine import PrivateEngine
@@ -176,6 +177,36 @@ def test_the_first_program_of_a_container_of_an_existing_engine_is_seen(
         assert wait_until(lambda: made.keys() <= _first_programs(instance).keys(), 15), _first_programs(instance)
         seen = _first_programs(instance)
         assert {container: seen[container] for container in made} == made
+    finally:
+        _end(process, signal.SIGINT)
+        for container in made:
+            engine.remove(container, force=True)
+        for mount in cgroup_mounts():
+            with suppress(FileNotFoundError):
+                (mount / elsewhere.strip("/")).rmdir()
+
+
+@pytest.mark.engine
+def test_kill_holds_in_containers_of_an_existing_engine(
+    instance: Instance, private_engine: PrivateEngine, engine: Engine, busybox_image: str, fresh_name: Callable[[str], str]
+) -> None:
+    """From the first instruction on below the engine's parent; in a container put elsewhere once the engine has named it its own."""
+    instance.state.mkdir(mode=0o711)
+    write_function(instance, "kill", "enforce")
+    drop = "cp /bin/busybox /root/echo; /root/echo ran"
+    elsewhere = f"/shipwall-test-{os.getpid()}"
+    process = _start(instance, engine=str(private_engine.socket))
+    made = []
+    try:
+        made.append(engine.create(fresh_name("own"), {"Image": busybox_image, "Cmd": ["sh", "-c", f"{drop}; exit $?"]}))
+        engine.start(made[0])
+        assert wait_until(lambda: engine.inspect_container(made[0])["State"]["Status"] == "exited", 15)
+        assert engine.inspect_container(made[0])["State"]["ExitCode"] == 128 + signal.SIGKILL
+        body = {"Image": busybox_image, "Cmd": ["sleep", "60"], "HostConfig": {"CgroupParent": elsewhere}}
+        made.append(engine.create(fresh_name("elsewhere"), body))
+        engine.start(made[1])
+        assert wait_until(lambda: engine.exec_run(made[1], ["sh", "-c", drop])[0] == 128 + signal.SIGKILL, 15)
+        assert engine.exec_run(made[1], ["echo", "image"])[0] == 0
     finally:
         _end(process, signal.SIGINT)
         for container in made:
