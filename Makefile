@@ -39,7 +39,7 @@ golden: setup ## renew the golden files (read the difference before you commit i
 	@SHIPWALL_RENEW_GOLDEN=1 $(BIN)/python -m pytest -q tests/golden
 
 bench: setup ## what the sensor costs and what a scan needs
-	@$(BIN)/python scripts/bench.py
+	@$(BIN)/python -m scripts.bench
 
 docs: setup ## renew the screenshots of the console from a real run of the demo
 	@$(BIN)/python scripts/screenshots.py

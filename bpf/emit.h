@@ -18,6 +18,8 @@ struct scratch {
 	__u8 record[SHIPWALL_TAIL_MAX + SHIPWALL_STRING_MAX];
 	__u8 path[SHIPWALL_STRING_MAX + 256];
 	struct shipwall_prefix prefix;
+	struct shipwall_parent parent;
+	char name[128];
 };
 
 struct {
@@ -63,6 +65,14 @@ struct {
 	__type(key, struct shipwall_prefix);
 	__type(value, __u8);
 } prefixes SEC(".maps");
+
+/* Parents below which the engine will make its containers, by path: marked when they appear. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 64);
+	__type(key, struct shipwall_parent);
+	__type(value, __u8);
+} parents SEC(".maps");
 
 /* Mount namespaces (of engines and of this host) in which nothing is killed: a container's first process starts there. */
 struct {

@@ -147,6 +147,7 @@ struct nsproxy {
 
 struct kernfs_node {
 	__u64 id;
+	const char *name;
 };
 
 struct cgroup;

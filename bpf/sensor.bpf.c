@@ -788,9 +788,69 @@ static __always_inline void report_cgroup(struct shipwall_watch *watch, struct c
 	emit(scratch, watch);
 }
 
+#define CONTAINER_ID 64
+#define CONTAINER_PREFIX_MAX 21
+#define SCOPE 6
+
+/* Whether `cgroup` is named as engines name a container's: `runtime.decode.container_of_cgroup` is the definition. */
+static __always_inline bool is_container(struct scratch *scratch, struct cgroup *cgroup, __u32 program)
+{
+	long length = bpf_probe_read_kernel_str(scratch->name, sizeof(scratch->name), BPF_CORE_READ(cgroup, kn, name)) - 1;
+	const char scope[SCOPE] = { '.', 's', 'c', 'o', 'p', 'e' };
+	__u32 start, at;
+	bool scoped = 1;
+
+	if (length < 0)
+		failed(program, SHIPWALL_HELPER_READ_KERNEL);
+	if (length < CONTAINER_ID || length > CONTAINER_PREFIX_MAX + CONTAINER_ID + SCOPE)
+		return 0;
+	for (at = 0; at < SCOPE; at++)
+		scoped &= scratch->name[(length - SCOPE + at) & 127] == scope[at];
+	start = length - CONTAINER_ID - (scoped ? SCOPE : 0);
+	if (start == 1 || start > CONTAINER_PREFIX_MAX || (start && scratch->name[(start - 1) & 127] != '-'))
+		return 0;
+	for (at = 0; at < CONTAINER_PREFIX_MAX + CONTAINER_ID; at++) {
+		char one = scratch->name[at];
+		bool lower = one >= 'a' && one <= 'z';
+
+		if (at >= start + CONTAINER_ID)
+			break;
+		if (at < start ? !lower && one != '-' : !(one >= '0' && one <= '9') && !(lower && one <= 'f'))
+			return 0;
+	}
+	return 1;
+}
+
+/* What a cgroup made below an unwatched one, or below a parent of the engine, is to be watched with. */
+static __always_inline __u32 flags_of_new(struct shipwall_watch *parent, struct cgroup *cgroup, const char *path)
+{
+	const __u32 program = SHIPWALL_PROGRAM_CGROUP;
+	struct scratch *scratch = get_scratch();
+	struct shipwall_settings *setting;
+	__u32 zero = 0;
+	bool own = parent && parent->flags & SHIPWALL_WATCH_PARENT;
+
+	setting = bpf_map_lookup_elem(&settings, &zero);
+	if (!scratch || !setting) {
+		failed(program, SHIPWALL_HELPER_SCRATCH);
+		return 0;
+	}
+	if (!setting->own_flags)
+		return 0;
+	if (is_container(scratch, cgroup, program))
+		return own ? setting->own_flags : setting->other_flags;
+	__builtin_memset(&scratch->parent, 0, sizeof(scratch->parent));
+	if (bpf_probe_read_kernel_str(scratch->parent.path, sizeof(scratch->parent.path), path) < 0) {
+		failed(program, SHIPWALL_HELPER_READ_KERNEL);
+		return 0;
+	}
+	return bpf_map_lookup_elem(&parents, &scratch->parent) ? SHIPWALL_WATCH_PARENT : 0;
+}
+
 /* Hook:       tp_btf/cgroup_mkdir: the cgroup exists, nobody is in it yet.
  * Why:        a container's cgroup is watched before its first process, so even the shortest life carries its id; any round trip to
- *             user space would come too late.
+ *             user space would come too late. It is known by its parent's watch, or (on an engine that puts containers where it likes)
+ *             by its name.
  * Since:      6.1 (hierarchy 0 is the v2 one; v1 hierarchies fire the same tracepoint and are left alone).
  * Misses:     nothing known.
  * Cost:       only when a cgroup is made.
@@ -799,18 +859,26 @@ SEC("tp_btf/cgroup_mkdir")
 int BPF_PROG(on_cgroup_made, struct cgroup *cgroup, const char *path)
 {
 	struct shipwall_watch *parent, *watch;
+	__u32 flags;
 
 	if (cgroup->root->hierarchy_id != 0)
 		return 0;
 	parent = find_watch(BPF_CORE_READ(cgroup, self.parent, cgroup, kn, id));
-	if (!parent || !(parent->flags & SHIPWALL_WATCH_CHILDREN))
+	if (parent && parent->flags & SHIPWALL_WATCH_CHILDREN)
+		flags = parent->flags & ~SHIPWALL_WATCH_GONE;
+	else
+		flags = flags_of_new(parent, cgroup, path);
+	if (!flags)
 		return 0;
 	watch = make_watch(cgroup->kn->id, SHIPWALL_PROGRAM_CGROUP);
 	if (watch) {
-		watch->root_device = parent->root_device;
-		watch->flags = parent->flags & ~SHIPWALL_WATCH_GONE;
+		watch->root_device = parent ? parent->root_device : 0;
+		watch->flags = flags;
 	}
-	report_cgroup(watch ? watch : parent, cgroup, path, SHIPWALL_CGROUP_MADE);
+	if (!watch)
+		watch = parent;
+	if (watch && flags & (SHIPWALL_WATCH_EVENTS | SHIPWALL_WATCH_CHILDREN))
+		report_cgroup(watch, cgroup, path, SHIPWALL_CGROUP_MADE);
 	return 0;
 }
 

@@ -97,10 +97,12 @@ enum shipwall_constant {
 	SHIPWALL_PREFIX_MAX = 0x80,
 	SHIPWALL_ARGUMENTS_MAX = 0x40,
 	SHIPWALL_COMPONENTS_MAX = 0x200,
+	SHIPWALL_PARENT_MAX = 0x100,
 	SHIPWALL_WATCH_EVENTS = 0x1,
 	SHIPWALL_WATCH_CHILDREN = 0x2,
 	SHIPWALL_WATCH_KILL_DRIFT = 0x4,
 	SHIPWALL_WATCH_GONE = 0x8,
+	SHIPWALL_WATCH_PARENT = 0x10,
 	SHIPWALL_CONTROL_SET = 0x1,
 	SHIPWALL_CONTROL_FORGET = 0x2,
 	SHIPWALL_EXEC_WRITABLE = 0x1,
@@ -232,9 +234,11 @@ struct shipwall_watch {
 	__u64 lost[16];
 };
 
-/* The only value of `settings`, written by Python and read by every program. families: which family handles each call, 0 none. */
+/* The only value of `settings`, written by Python and read by every program. families: which family handles each call, 0 none. own_flags, other_flags: what the cgroup of a new container gets, below a parent of the engine and elsewhere. */
 struct shipwall_settings {
 	__u64 credit_bytes;
+	__u32 own_flags;
+	__u32 other_flags;
 	__u8 families[512];
 };
 
@@ -242,6 +246,11 @@ struct shipwall_settings {
 struct shipwall_prefix {
 	__u32 bits;
 	char path[128];
+};
+
+/* Key of the map of parents that need not exist yet: a path below the cgroup mount, as `/docker`. */
+struct shipwall_parent {
+	char path[256];
 };
 
 /* Keeps every type above in the BTF of the object, where its layout is compared at start. */
@@ -260,6 +269,7 @@ union shipwall_abi {
 	struct shipwall_watch watch;
 	struct shipwall_settings settings;
 	struct shipwall_prefix prefix;
+	struct shipwall_parent parent;
 	enum shipwall_constant constant;
 };
 

@@ -7,13 +7,18 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from shipwall.adapters.cgroup_folders import cgroup_mounts
+from shipwall.adapters.engine import Engine
+from shipwall.adapters.functions import write_function
 from shipwall.adapters.instance import Instance
 from shipwall.adapters.link import Link
+from shipwall.adapters.private_engine import PrivateEngine
 from shipwall.adapters.supervise import wait_until
 from shipwall.adapters.unprivileged import SERVER_ID
 from shipwall.journeys.uninstall import uninstall
@@ -32,8 +37,8 @@ def instance(tmp_path: Path) -> Iterator[Instance]:
         uninstall(found)
 
 
-def _start(instance: Instance, *more: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "shipwall", "up", "--state", str(instance.state), "--engine", "none", *more]
+def _start(instance: Instance, *more: str, engine: str = "none") -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "shipwall", "up", "--state", str(instance.state), "--engine", engine, *more]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert process.stdout is not None
     lines = [process.stdout.readline().decode() for _ in range(2)]
@@ -84,6 +89,9 @@ def test_up_watches_and_goes_without_trace(instance: Instance) -> None:
         health = _health(instance)[-1]
         assert health["functions"] == {"admission": "observe", "kill": "observe", "response": "observe"}
         assert int(str(health["rss_bytes"])) < 120 * 1024 * 1024
+        assert int(str(health["cost_calls"])) > 0  # the host is never still for a fifth of a second: we ask it for one
+        assert 0 < float(str(health["cost_ns"])) < 100_000
+        assert 0 < float(str(health["cost_share"])) < 1
     finally:
         code = _end(process, signal.SIGINT)
     assert code == 0
@@ -126,3 +134,83 @@ def test_only_one_at_a_time(instance: Instance) -> None:
         assert len(_pids(instance, "shipwall.agent")) == 1
     finally:
         _end(process, signal.SIGINT)
+
+
+FIRST = """
+- rule: First program of a container
+  desc: what a container starts with
+  condition: evt.type in (execve, execveat) and proc.vpid = 1 and container.id exists
+  output: "%proc.cmdline"
+  priority: NOTICE
+"""
+
+
+def _first_programs(instance: Instance) -> dict[str, str]:
+    with Link(instance.link_socket, "cli") as link:
+        answer = link.ask(Query(what="alerts", where={"rule": "First program of a container"}))
+    assert isinstance(answer, Answer)
+    return {str(row["container"]): str(row["output"]) for row in answer.rows}
+
+
+@pytest.mark.engine
+def test_the_first_program_of_a_container_of_an_existing_engine_is_seen(
+    instance: Instance,
+    private_engine: PrivateEngine,
+    engine: Engine,
+    busybox_image: str,
+    fresh_name: Callable[[str], str],
+    tmp_path: Path,
+) -> None:
+    """An engine that Shipwall did not start, a container that lives for a moment, and one that the engine puts elsewhere."""
+    (tmp_path / "first.yaml").write_text(FIRST)
+    process = _start(instance, "--rules", str(tmp_path / "first.yaml"), engine=str(private_engine.socket))
+    elsewhere = f"/shipwall-test-{os.getpid()}"
+    made = {}
+    try:
+        log = (instance.state / "agent.log").read_text()
+        assert f"containers are made below {private_engine.running.cgroup}" in log
+        for number, parent in enumerate(["", "", elsewhere]):
+            body = {"Image": busybox_image, "Cmd": ["true", str(number)], "HostConfig": {"CgroupParent": parent}}
+            container = engine.create(fresh_name("first"), body)
+            made[container] = f"true {number}"
+            engine.start(container)
+        assert wait_until(lambda: made.keys() <= _first_programs(instance).keys(), 15), _first_programs(instance)
+        seen = _first_programs(instance)
+        assert {container: seen[container] for container in made} == made
+    finally:
+        _end(process, signal.SIGINT)
+        for container in made:
+            engine.remove(container, force=True)
+        for mount in cgroup_mounts():
+            with suppress(FileNotFoundError):
+                (mount / elsewhere.strip("/")).rmdir()
+
+
+@pytest.mark.engine
+def test_kill_holds_in_containers_of_an_existing_engine(
+    instance: Instance, private_engine: PrivateEngine, engine: Engine, busybox_image: str, fresh_name: Callable[[str], str]
+) -> None:
+    """From the first instruction on below the engine's parent; in a container put elsewhere once the engine has named it its own."""
+    instance.state.mkdir(mode=0o711)
+    write_function(instance, "kill", "enforce")
+    drop = "cp /bin/busybox /root/echo; /root/echo ran"
+    elsewhere = f"/shipwall-test-{os.getpid()}"
+    process = _start(instance, engine=str(private_engine.socket))
+    made = []
+    try:
+        made.append(engine.create(fresh_name("own"), {"Image": busybox_image, "Cmd": ["sh", "-c", f"{drop}; exit $?"]}))
+        engine.start(made[0])
+        assert wait_until(lambda: engine.inspect_container(made[0])["State"]["Status"] == "exited", 15)
+        assert engine.inspect_container(made[0])["State"]["ExitCode"] == 128 + signal.SIGKILL
+        body = {"Image": busybox_image, "Cmd": ["sleep", "60"], "HostConfig": {"CgroupParent": elsewhere}}
+        made.append(engine.create(fresh_name("elsewhere"), body))
+        engine.start(made[1])
+        assert wait_until(lambda: engine.exec_run(made[1], ["sh", "-c", drop])[0] == 128 + signal.SIGKILL, 15)
+        assert engine.exec_run(made[1], ["echo", "image"])[0] == 0
+    finally:
+        _end(process, signal.SIGINT)
+        for container in made:
+            engine.remove(container, force=True)
+        for mount in cgroup_mounts():
+            with suppress(FileNotFoundError):
+                (mount / elsewhere.strip("/")).rmdir()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import subprocess
 import sys
 import time
@@ -189,19 +191,36 @@ def test_an_event_that_was_refused_by_the_handler_does_not_stop_the_next(box: Bo
     box.until(lambda: bool(box.seen(Exec)) and len(box.seen(Exit)) == 2)
 
 
-def test_counters_name_programs_and_cost(box: Box) -> None:
-    if not box.sensor.measure_cost(on=True):
+def test_cost_is_measured_for_a_moment_and_nothing_stays_on(box: Box) -> None:
+    """Once with calls of our own in the window, which the kernel must have counted, and with the descriptor gone afterwards."""
+    setting = Path("/proc/sys/kernel/bpf_stats_enabled")
+    before = setting.read_text()
+    calls = 20_000
+
+    def act(_seconds: float) -> None:
+        assert [link for link in _own_links() if "bpf-stats" in link]
+        for _ in range(calls):
+            os.getppid()
+
+    cost = box.sensor.cost(act)
+    if cost is None:
         pytest.skip("this kernel gives no run-time statistics")
-    try:
-        box.run("for _ in range(100): os.getppid()")
-        programs = box.sensor.counters().programs
-        assert programs["dispatch"].runs > 100
-        assert 0 < programs["dispatch"].run_ns / programs["dispatch"].runs < 100_000
-        assert set(PROGRAMS) - {"dispatch"} <= {name.removeprefix("on_").replace("_made", "") for name in programs}
-    finally:
-        box.sensor.measure_cost(on=False)
-    assert box.sensor.counters().programs == {}
+    assert cost.calls >= calls
+    assert 0 < cost.per_call_ns < 100_000
+    assert cost.run_ns < cost.window_ns * (os.cpu_count() or 1)
+    assert [link for link in _own_links() if "bpf-stats" in link] == []
+    assert setting.read_text() == before
+    assert set(PROGRAMS) - {"dispatch"} <= {name.removeprefix("on_").replace("_made", "") for name in box.sensor._run_stats()}
     assert box.sensor.counters().helper_errors == {}
+
+
+def _own_links() -> list[str]:
+    """What this process's descriptors are."""
+    found = []
+    for fd in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # the one that lists them
+            found.append(str(fd.readlink()))
+    return found
 
 
 def test_wrong_use_is_refused(objects: Path, tmp_path: Path, sensor: Sensor) -> None:

@@ -142,11 +142,13 @@ CONSTANTS = {
     "PREFIX_MAX": 128,
     "ARGUMENTS_MAX": 64,  # of a refused exec
     "COMPONENTS_MAX": 512,  # of a walked path
+    "PARENT_MAX": 256,  # bytes of the path of a parent cgroup
     # flags of a watched cgroup
     "WATCH_EVENTS": 1,
     "WATCH_CHILDREN": 2,
     "WATCH_KILL_DRIFT": 4,
     "WATCH_GONE": 8,
+    "WATCH_PARENT": 16,  # an engine makes its containers here; what is not named like one is left alone
     # operations of the control program
     "CONTROL_SET": 1,
     "CONTROL_FORGET": 2,
@@ -284,8 +286,11 @@ WATCH = Record(
 
 SETTINGS = Record(
     "settings",
-    "The only value of `settings`, written by Python and read by every program. families: which family handles each call, 0 none.",
+    "The only value of `settings`, written by Python and read by every program. families: which family handles each call, 0 none. "
+    "own_flags, other_flags: what the cgroup of a new container gets, below a parent of the engine and elsewhere.",
     Field("credit_bytes", "u64"),
+    Field("own_flags", "u32"),
+    Field("other_flags", "u32"),
     Field("families", "u8", CONSTANTS["CALLS_MAX"]),
 )
 
@@ -294,6 +299,12 @@ PREFIX = Record(
     "Key of the map of wanted path prefixes.",
     Field("bits", "u32"),
     Field("path", "char", CONSTANTS["PREFIX_MAX"]),
+)
+
+PARENT = Record(
+    "parent",
+    "Key of the map of parents that need not exist yet: a path below the cgroup mount, as `/docker`.",
+    Field("path", "char", CONSTANTS["PARENT_MAX"]),
 )
 
 
@@ -324,5 +335,5 @@ def enumerators() -> dict[str, int]:
 
 def structs() -> dict[str, Record]:
     """Every shared struct under its C name."""
-    records = [HEADER, *RECORDS.values(), WATCH, SETTINGS, PREFIX]
+    records = [HEADER, *RECORDS.values(), WATCH, SETTINGS, PREFIX, PARENT]
     return {f"shipwall_{record.name}": record for record in records if record.fields}

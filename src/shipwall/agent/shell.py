@@ -13,8 +13,6 @@ import os
 import queue
 import resource
 import signal
-import socket
-import struct
 import sys
 import threading
 import time
@@ -25,6 +23,7 @@ from typing import Any
 import msgspec
 
 from shipwall.adapters.engine import Engine
+from shipwall.adapters.engine_cgroups import daemon_pid, read_parents
 from shipwall.adapters.evidence import EvidenceStore
 from shipwall.adapters.files import write_whole
 from shipwall.adapters.functions import read_functions
@@ -42,13 +41,14 @@ from shipwall.agent.plugin import AdmissionPlugin
 from shipwall.agent.promotions import AdmissionPolicies, Promotions
 from shipwall.journeys.collect import KEY_NAME, seal_with
 from shipwall.journeys.respond import Responder
-from shipwall.kernel.cgroups import unified_mount
+from shipwall.kernel.cgroups import find_path, list_containers, unified_mount
+from shipwall.kernel.cost import Cost
 from shipwall.kernel.processes import read_processes
 from shipwall.kernel.sensor import CHILDREN, EVENTS, KILL_DRIFT, Sensor
 from shipwall.model.alert import Alert
 from shipwall.model.container import ContainerFacts
 from shipwall.model.digest import ImageIdentity
-from shipwall.model.errors import InputError, ShipwallError
+from shipwall.model.errors import InputError, KernelError, ShipwallError
 from shipwall.model.event import AnyEvent
 from shipwall.model.wire import AnyMessage, Command, CommandResult, Health, ResponseStep, SilenceSet
 from shipwall.response.plan import Declined, Plan, plan_response, render_plan
@@ -57,6 +57,7 @@ from shipwall.runtime.rules.paths import read_paths
 from shipwall.runtime.watch import Watch
 
 HEALTH_S = 2.0
+COST_S = 30.0
 RESUME_S = 5.0
 
 
@@ -94,6 +95,9 @@ class Agent:
         self.responder: Responder | None = None
         self.engine_watch: EngineWatch | None = None
         self.plugin: AdmissionPlugin | None = None
+        self._parents: list[str] = []
+        self._cost: Cost | None = None
+        self._cost_due = 0.0
         self._failed: dict[str, str] = {}
         self._going = threading.Event()
         self._going.set()
@@ -124,18 +128,27 @@ class Agent:
     def _start_sensor(self) -> None:
         self.core.processes(read_processes())
         self.sensor.set_open_prefixes(read_paths(self.core.watch.rules).prefixes)
-        for pid in filter(None, (os.getpid(), self.settings.engine and listener_pid(self.settings.engine))):
+        for pid in filter(None, (os.getpid(), self.settings.engine and daemon_pid(self.settings.engine))):
             self.sensor.leave_mount_namespace(Path(f"/proc/{pid}/ns/mnt").stat().st_ino)
-        self._watch_parent()
+        self._watch_containers()
 
-    def _watch_parent(self) -> None:
-        """Containers of a known parent carry their cgroup from their first event on; without one, they are met when they appear."""
-        parent = unified_mount() / self.settings.cgroup.strip("/")
+    def _watch_containers(self) -> dict[str, int]:
+        """Every container is watched from before its first program on: by the parent we gave its engine, else by its cgroup's name.
+
+        Container id → cgroup id of those that are there.
+        """
+        found: dict[str, int] = {}
         if self.settings.cgroup:
+            parent = unified_mount() / self.settings.cgroup.strip("/")
             parent.mkdir(exist_ok=True)
             self.sensor.watch_parent(parent, self._flags())
+            found = list_containers(parent)
         elif self.settings.engine is not None:
-            self.sensor.watch_parent(parent, CHILDREN)
+            found = self.sensor.watch_containers(self._parents, self._flags(), EVENTS | CHILDREN)
+        with self._core_lock:
+            for container, cgroup_id in found.items():
+                self.core.cgroup_known(cgroup_id, container)
+        return found
 
     def _flags(self) -> int:
         return EVENTS | CHILDREN | (KILL_DRIFT if self.functions["kill"] == "enforce" else 0)
@@ -168,19 +181,19 @@ class Agent:
 
     def _meet_containers(self) -> None:
         """Containers that were there before the agent: their cgroups are watched from now on."""
-        if self.engine_watch is None or self.responder is None:
+        if self.settings.engine is None or self.engine_watch is None:
             return
+        if not self.settings.cgroup:  # not earlier: an enrolled engine answers nobody until our plugin does
+            with Engine(self.settings.engine, 10) as engine:
+                self._parents = read_parents(engine, self.settings.engine)
+            say(f"containers are made below {', '.join(self._parents)}")
         if self.plugin is not None:
             for record, verdict in self.plugin.sweep():
                 say(f"container {record.name} would not be admitted: {'; '.join(reason.message for reason in verdict.reasons)}")
+        found = self._watch_containers()
         for container in self.engine_watch.list_containers():
-            folder = find_container_folder(container)
-            if folder is None:
-                continue
-            cgroup_id = self.sensor.watch_parent(folder, self._flags())
-            with self._core_lock:
-                self.core.cgroup_known(cgroup_id, container)
-            self.engine_watch.look_up(container, cgroup_id)
+            if container in found:
+                self.engine_watch.look_up(container, found[container])
 
     def _identify(self, record: dict[str, Any]) -> ImageIdentity | None:
         config = str(record.get("Id", ""))
@@ -207,9 +220,17 @@ class Agent:
         self._perform(effects)
 
     def _learned(self, facts: ContainerFacts) -> None:
+        self._guard(facts)
         with self._core_lock:
             effects = self.core.handle_container(facts, time.time_ns())
         self._perform(effects)
+
+    def _guard(self, facts: ContainerFacts) -> None:
+        """A container met by its name only is guarded like the others once its engine is known to be ours."""
+        if facts.cgroup_id and facts.state == "running" and self._flags() & KILL_DRIFT:
+            with contextlib.suppress(KernelError):  # gone meanwhile
+                if folder := find_path(facts.cgroup_id):
+                    self.sensor.watch_parent(folder, self._flags())
 
     def _received(self, message: AnyMessage) -> None:
         if isinstance(message, Command):
@@ -225,7 +246,6 @@ class Agent:
             if isinstance(effect, Send):
                 self.outbox.put(effect.message)
             elif isinstance(effect, LookUp):
-                self.sensor.set_flags(effect.cgroup_id, self._flags())
                 if self.engine_watch is not None:
                     self.engine_watch.look_up(effect.id, effect.cgroup_id)
             elif isinstance(effect, Act):
@@ -346,6 +366,7 @@ class Agent:
 
     def _tick(self) -> None:
         self._follow_functions()
+        self._measure_cost()
         self.outbox.put(self.health())
 
     def _follow_functions(self) -> None:
@@ -358,12 +379,24 @@ class Agent:
             return
         self.functions = functions
         say(f"functions: {functions}")
-        self._watch_parent()
+        self._watch_containers()  # whatever the engine says
         self._meet_safely()
+
+    def _measure_cost(self) -> None:
+        """Sample the sensor's cost when it is due. The counting is on for a fifth of a second of each half minute."""
+        if time.monotonic() < self._cost_due:
+            return
+        self._cost_due = time.monotonic() + COST_S
+        try:
+            self._cost = self.sensor.cost()
+        except KernelError as error:
+            self._cost = None
+            say(f"cost of the sensor: {error.line()}")
 
     def health(self) -> Health:
         """The sensor's and the agent's state, now."""
         counters = self.sensor.counters()
+        cost = self._cost or Cost(0, 0, 1)
         return Health(
             node=self.node,
             time_ns=time.time_ns(),
@@ -374,6 +407,9 @@ class Agent:
             containers=len(self.core.containers),
             rss_bytes=_rss_bytes(),
             cpu_ns=int(1e9 * sum(resource.getrusage(resource.RUSAGE_SELF)[:2])),
+            cost_ns=cost.per_call_ns,
+            cost_calls=cost.calls,
+            cost_share=cost.run_ns / cost.window_ns / (os.cpu_count() or 1),
             ring_bytes=counters.pending_bytes,
             functions={**self.functions, **{name: f"failed: {why}" for name, why in self._failed.items()}},
         )
@@ -383,26 +419,6 @@ def say(line: str) -> None:
     """One line of the agent's log, on standard error."""
     sys.stderr.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} agent: {' '.join(line.split())}\n")
     sys.stderr.flush()
-
-
-def listener_pid(socket_path: Path) -> int:
-    """The process that listens on a unix socket, 0 when none does: its mount namespace is where the engine prepares containers."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(str(socket_path))
-        except OSError:
-            return 0
-        pid, _, _ = struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-    return int(pid)
-
-
-def find_container_folder(container: str) -> Path | None:
-    """The v2 cgroup folder of a running container, None when it has none."""
-    mount = unified_mount()
-    for pattern in (f"*/{container}", f"*/docker-{container}.scope", f"*/*/{container}"):
-        for found in mount.glob(pattern):
-            return found
-    return None
 
 
 def _stopped(alert: Alert, by: str) -> AnyMessage:

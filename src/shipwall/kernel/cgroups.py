@@ -5,13 +5,16 @@ The id of a v2 cgroup is the inode number of its folder (64-bit kernels since 5.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
 from shipwall.model.errors import InputError, KernelError, UnsupportedError
+from shipwall.runtime.decode import container_of_cgroup
 
 _FILEID_KERNFS = 0xFE
 _O_PATH = 0o10000000
@@ -106,6 +109,41 @@ def list_descendants(path: Path) -> list[Path]:
     for folder, names, _ in os.walk(path):
         found.append(Path(folder))
         names.sort()
+    return found
+
+
+class Found(NamedTuple):
+    """A cgroup of interest: a container's (`container` its id, `is_own`: below one of the parents), or one of the parents."""
+
+    folder: Path
+    container: str
+    is_own: bool
+
+
+def list_cgroups(mount: Path, parents: Collection[str]) -> list[Found]:
+    """The containers' cgroups under `mount` and those of `parents` (`/docker`) that exist, a parent before what lies below.
+
+    What a container makes below its own cgroup is left out.
+    """
+    found = []
+    own = {mount / path.strip("/") for path in parents}
+    for name, names, _ in os.walk(mount):
+        folder = Path(name)
+        names.sort()
+        if container := container_of_cgroup(folder.name):
+            names.clear()
+            found.append(Found(folder, container, folder.parent in own))
+        elif folder in own:
+            found.append(Found(folder, "", is_own=True))
+    return found
+
+
+def list_containers(folder: Path) -> dict[str, int]:
+    """Container id → cgroup id of the containers at and below `folder`."""
+    found = {}
+    for cgroup in list_cgroups(folder, ()):
+        with contextlib.suppress(KernelError):  # gone meanwhile
+            found[cgroup.container] = read_id(cgroup.folder)
     return found
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import struct
 import subprocess
 import threading
 import time
@@ -23,13 +24,15 @@ from shipwall.abi.schema import (
     FAMILY_NUMBERS,
     HELPERS,
     KINDS,
+    PARENT,
     PREFIX,
     PROGRAMS,
     SETTINGS,
     WATCH,
 )
-from shipwall.kernel.bpf import OBJECTS, BpfObject, RunStats, enable_stats, run_stats
-from shipwall.kernel.cgroups import checked_id, join, list_descendants, read_id, unified_mount
+from shipwall.kernel.bpf import OBJECTS, BpfObject, RunStats, run_stats
+from shipwall.kernel.cgroups import checked_id, join, list_cgroups, list_descendants, read_id, unified_mount
+from shipwall.kernel.cost import Cost, sample_cost
 from shipwall.kernel.ring import Ring
 from shipwall.model.errors import InputError, KernelError
 from shipwall.model.event import AnyEvent, Cgroup, Exec, Lost, Open
@@ -38,6 +41,7 @@ from shipwall.runtime.decode import decode_record, parse_header
 EVENTS = CONSTANTS["WATCH_EVENTS"]
 CHILDREN = CONSTANTS["WATCH_CHILDREN"]
 KILL_DRIFT = CONSTANTS["WATCH_KILL_DRIFT"]
+PARENT_OF_CONTAINERS = CONSTANTS["WATCH_PARENT"]
 _GONE = CONSTANTS["WATCH_GONE"]
 _SLOTS = CONSTANTS["WATCH_SLOTS"]
 _NO_SLOT = CONSTANTS["NO_SLOT"]
@@ -55,7 +59,7 @@ class Counters(NamedTuple):
     """Since start. `issued` is what the kernel programs made per cgroup still watched: delivered + lost + what still waits.
 
     `lost` by class, `lost_by_cgroup` id → class → count (forgotten cgroups included). `helper_errors` `program/helper` → count.
-    `programs` name → RunStats, only while the cost is measured. `undecodable` records were delivered and not understood.
+    `undecodable` records were delivered and not understood.
     """
 
     delivered: int
@@ -64,7 +68,6 @@ class Counters(NamedTuple):
     lost_by_cgroup: dict[int, dict[str, int]]
     issued: dict[int, int]
     helper_errors: dict[str, int]
-    programs: dict[str, RunStats]
     pending_bytes: int
 
 
@@ -85,7 +88,6 @@ class Sensor:
         self._path = object_path
         self._object: BpfObject | None = None
         self._lock = threading.Lock()
-        self._stats_fd: int | None = None
         self._delivered = 0
         self._undecodable = 0
         self._seq = 0
@@ -94,6 +96,7 @@ class Sensor:
         self._reported: dict[int, list[int]] = {}
         self._lost: dict[int, dict[str, int]] = {}
         self._prefixes: set[str] = set()
+        self._parents: set[str] = set()
 
     # --- life ---
 
@@ -119,7 +122,7 @@ class Sensor:
             self._maps = [settings_map, watches_map]
             self._object = loaded
             stack.callback(self._release)
-            SETTINGS.layout.pack_into(self._settings, 0, self._credit_bytes, bytes(CONSTANTS["CALLS_MAX"]))
+            SETTINGS.layout.pack_into(self._settings, 0, self._credit_bytes, 0, 0, bytes(CONSTANTS["CALLS_MAX"]))
             self.set_calls(call.name for call in CALLS)
             self._synchronise_clock()
             for process in ("self", "1"):
@@ -131,7 +134,6 @@ class Sensor:
 
     def close(self) -> None:
         """Detach and unload. May be called twice."""
-        self.measure_cost(on=False)
         loaded, self._object = self._object, None
         if loaded is not None:
             loaded.detach()
@@ -176,10 +178,38 @@ class Sensor:
         self.set_flags(cgroup_id, flags)
         return cgroup_id
 
+    def watch_containers(self, parents: Iterable[str], own: int, others: int) -> dict[str, int]:
+        """Watch every container by the name of its cgroup: `own` flags below `parents`, `others` elsewhere. Container id → cgroup id now.
+
+        `parents` are paths below the v2 mount (`/docker`) and need not exist yet. What is made from now on is watched by the kernel
+        before anybody is in it. A path longer than the key is left to its containers' names.
+        """
+        wanted = {path for path in parents if 0 < len(path.encode()) < CONSTANTS["PARENT_MAX"]}
+        start = SETTINGS.offsets["own_flags"]
+        struct.pack_into("<II", self._settings, start, own, others)
+        table = self._loaded.map("parents")
+        for path in self._parents - wanted:
+            table.delete(PARENT.layout.pack(path.encode()))
+        for path in wanted - self._parents:
+            table.update(PARENT.layout.pack(path.encode()), b"\1")
+        self._parents = wanted
+        found: dict[str, int] = {}
+        for cgroup in list_cgroups(unified_mount(), wanted):
+            with contextlib.suppress(KernelError):  # gone meanwhile
+                if cgroup.container:
+                    found[cgroup.container] = self.watch_parent(cgroup.folder, own if cgroup.is_own else others)
+                else:
+                    self.set_flags(read_id(cgroup.folder), PARENT_OF_CONTAINERS)
+        return found
+
     def set_flags(self, cgroup_id: int, flags: int) -> None:
         """Set the flags of one cgroup (EVENTS, CHILDREN, KILL_DRIFT), watching it if it was not. Takes effect at once."""
         if not self._control(CONSTANTS["CONTROL_SET"], checked_id(cgroup_id), flags):
             raise KernelError(f"cgroup {cgroup_id}", "no place is left in the table of watched cgroups", "stop some containers")
+
+    def flags(self, cgroup_id: int) -> int:
+        """The flags with which a cgroup is watched; 0 when it is not."""
+        return next((flags for found, _, flags, _ in self._watched() if found == cgroup_id), 0)
 
     def unwatch(self, cgroup_id: int) -> None:
         """Produce nothing more for this cgroup; what waits is still delivered, its counters stay until the next sweep."""
@@ -327,9 +357,6 @@ class Sensor:
         for by_class in lost_by_cgroup.values():
             for kind, count in by_class.items():
                 totals[kind] = totals.get(kind, 0) + count
-        programs = {}
-        if self._stats_fd is not None:
-            programs = {name: run_stats(fd) for name, fd in self._loaded.programs().items()}
         return Counters(
             delivered=self._delivered,
             undecodable=self._undecodable,
@@ -337,7 +364,6 @@ class Sensor:
             lost_by_cgroup=lost_by_cgroup,
             issued=issued,
             helper_errors=self._helper_errors(),
-            programs=programs,
             pending_bytes=self._ring.pending_bytes(),
         )
 
@@ -351,14 +377,12 @@ class Sensor:
                     errors[f"{program}/{helper}"] = int.from_bytes(value, "little")
         return errors
 
-    def measure_cost(self, *, on: bool) -> bool:
-        """Switch the kernel's run-time statistics on or off (they cost a little themselves); whether they are on now."""
-        if on and self._stats_fd is None:
-            self._stats_fd = enable_stats()
-        elif not on and self._stats_fd is not None:
-            os.close(self._stats_fd)
-            self._stats_fd = None
-        return self._stats_fd is not None
+    def cost(self, pause: Callable[[float], object] = time.sleep) -> Cost | None:
+        """What the sensor costs now, measured for a moment (`kernel.cost`); None where the kernel counts nothing."""
+        return sample_cost(self._run_stats, "dispatch", pause)
+
+    def _run_stats(self) -> dict[str, RunStats]:
+        return {name: run_stats(fd) for name, fd in self._loaded.programs().items()}
 
     def self_check(self, on_event: Callable[[AnyEvent], None], timeout_ms: int = 2000) -> bool:
         """Whether an act of our own comes back: a process in a fresh watched cgroup makes a file-write and an exec.

@@ -67,7 +67,8 @@ class EventsSeen(Message, frozen=True, kw_only=True, tag="events"):
 class Health(Message, frozen=True, kw_only=True, tag="health"):
     """Sensor health. Counters since start. `functions`: each function's mode (`observe`, `enforce`, `off`, `failed: why`).
 
-    `cost_ns` mean nanoseconds of kernel program time per call, from the kernel's own statistics, 0 when not measured.
+    `cost_ns` mean nanoseconds in the sensor's kernel programs per system call of the whole host, watched or not, by the kernel's own
+    statistics over the last sampled window; `cost_calls` how many calls that were (0: not measured); `cost_share` of all CPUs' time.
     """
 
     node: str
@@ -80,6 +81,8 @@ class Health(Message, frozen=True, kw_only=True, tag="health"):
     rss_bytes: int = 0
     cpu_ns: int = 0
     cost_ns: float = 0.0
+    cost_calls: int = 0
+    cost_share: float = 0.0
     ring_bytes: int = 0
     functions: dict[str, str] = {}
 
