@@ -931,6 +931,7 @@ static __always_inline bool is_made_inside(struct file *file)
 
 #define NS_PER_S 1000000000ULL
 #define CAP_DAC_OVERRIDE 1
+#define CTIME_NSEC 0x3fffffff /* a bit above says that somebody has read it */
 #define PIDTYPE_PGID 2
 #define PIDTYPE_SID 3
 
@@ -941,7 +942,7 @@ static __always_inline void read_times(struct inode *inode, __u64 *modified, __u
 
 	if (bpf_core_field_exists(inode->i_mtime_sec)) {
 		*modified = BPF_CORE_READ(inode, i_mtime_sec) * NS_PER_S + BPF_CORE_READ(inode, i_mtime_nsec);
-		*changed = BPF_CORE_READ(inode, i_ctime_sec) * NS_PER_S + BPF_CORE_READ(inode, i_ctime_nsec);
+		*changed = BPF_CORE_READ(inode, i_ctime_sec) * NS_PER_S + (BPF_CORE_READ(inode, i_ctime_nsec) & CTIME_NSEC);
 	} else if (bpf_core_field_exists(old->__i_mtime)) {
 		*modified = BPF_CORE_READ(old, __i_mtime.tv_sec) * NS_PER_S + BPF_CORE_READ(old, __i_mtime.tv_nsec);
 		*changed = BPF_CORE_READ(old, __i_ctime.tv_sec) * NS_PER_S + BPF_CORE_READ(old, __i_ctime.tv_nsec);

@@ -4,7 +4,8 @@ A call of a *family* has a program of its own in the kernel (`sensor.bpf.c`) and
 by its parameters, under the names Falco's event table gives them: `name=kind`, with `#n` the argument when it is not the next one, `@n`
 the argument with the folder a relative path starts from, `/n` the argument with a length. Its event is `model.event.Call`.
 
-Kinds: `int long uint hex pid uid gid signal mode` numbers · `fd` a descriptor, looked up in the kernel · `newfd` the one returned ·
+Kinds: `int long uint hex octal pid uid gid signal` numbers · `mode` the bits of a file's mode ·
+`fd` a descriptor, looked up in the kernel · `newfd` the one returned ·
 `dirfd` a descriptor that a path refers to · `path` and `text` strings in the caller's memory · `address` a sockaddr in the caller's memory
 (`name` of a msghdr) · `data` the first bytes of a buffer · `flags.X` and `enum.X` names of bits and values (`runtime.flags`).
 Options: `hot` not read unless asked for (loaded services make thousands a second) · `failed` only refused ones (success is told otherwise)
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from shipwall.abi.numbers import NUMBERS
+from shipwall.abi.call_numbers import NUMBERS
 from shipwall.model.errors import InputError
 
 FAMILIES = ("open", "connect", "privilege", "module", "namespace", "mount", "duplicate", "exec", "call")
@@ -83,16 +84,16 @@ renameat | olddirfd=dirfd oldpath=path@0 newdirfd=dirfd newpath=path@2
 renameat2 | olddirfd=dirfd oldpath=path@0 newdirfd=dirfd newpath=path@2 flags=flags.rename
 unlink | path=path
 unlinkat | dirfd=dirfd name=path@0 flags=flags.at
-mkdir | path=path mode=mode
-mkdirat | dirfd=dirfd path=path@0 mode=mode
+mkdir | path=path mode=octal
+mkdirat | dirfd=dirfd path=path@0 mode=octal
 rmdir | path=path
 mknod | path=path mode=mode dev=hex
 mknodat | dirfd=dirfd path=path@0 mode=mode dev=hex
 truncate | path=path length=long
 utimensat | dirfd=dirfd path=path@0 flags=flags.at#3
 setxattr | path=path name=text
-socket | fd=newfd domain=enum.domain#0 type=enum.socket#1 proto=int#2
-socketpair | domain=enum.domain type=enum.socket proto=int
+socket | fd=newfd domain=enum.domain#0 type=int#1 proto=int#2
+socketpair | domain=enum.domain type=int proto=int
 bind | fd=fd addr=address/2
 listen | fd=fd backlog=int
 accept waits | fd=newfd listener=fd#0
@@ -102,7 +103,7 @@ sendto hot waits | fd=fd data=data/2 size=uint flags=hex addr=address/5
 sendmsg hot waits | fd=fd addr=name flags=hex#2
 sendmmsg hot waits | fd=fd
 recvfrom hot waits | fd=fd data=data/2 size=uint flags=hex
-recvmsg hot waits | fd=fd flags=hex#2
+recvmsg hot waits | fd=fd addr=name flags=hex#2
 recvmmsg hot waits | fd=fd
 reboot | magic=hex magic2=hex cmd=hex
 swapon | path=path

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
+from shipwall.abi.call_numbers import NAMES
 from shipwall.abi.calls import (
     CALLS,
     FAMILIES,
@@ -20,7 +21,6 @@ from shipwall.abi.calls import (
     SHAPE_WAITS,
     START_CWD,
 )
-from shipwall.abi.numbers import NAMES
 from shipwall.model.errors import InputError
 
 _WIDTHS = {"u8": 1, "u16": 2, "u32": 4, "s32": 4, "u64": 8, "s64": 8, "char": 1}
@@ -180,8 +180,9 @@ RECORDS: dict[str, Record] = {
         Record("exit", "Nothing but the header."),
         Record(
             "exec",
-            "Strings: path (EXEC_RESOLVED) or the folder a relative `asked` starts from, asked, arguments separated by NUL, working folder, "
-            "environment (SETTING_ENVIRONMENT) as the arguments. Times of the inode in ns since 1970; groups and session by their leaders' "
+            "Strings: path (EXEC_RESOLVED) or the folder a relative `asked` starts from, asked, arguments separated by NUL, working "
+            "folder, environment (SETTING_ENVIRONMENT) as the arguments. Times of the inode in ns since 1970; groups and session by "
+            "their leaders' "
             "pids; tty as the kernel's major * 256 + minor, 0 none; login_uid -1: none. Of a refused exec only the strings.",
             Field("inode", "u64"),
             Field("ctime_ns", "u64"),
@@ -270,8 +271,8 @@ RECORDS: dict[str, Record] = {
         ),
         Record(
             "call",
-            "A call of the generic handler (`abi.calls`). Two descriptors: inode, device, mode and layer of the file; family to remote of a "
-            "socket (ports in host order, 16 bytes of address each). Strings: for each of two strings the folder it starts from and what "
+            "A call of the generic handler (`abi.calls`). Two descriptors: inode, device, mode and layer of the file; family to remote of "
+            "a socket (ports in host order, 16 bytes of address each). Strings: for each of two strings the folder it starts from and what "
             "was asked, then the paths of the two descriptors, a socket address and the head of a buffer from the caller's memory.",
             Field("arguments", "u64", 6),
             Field("inode", "u64", 2),
@@ -336,8 +337,8 @@ COUNTS = Record(
 
 SHAPE = Record(
     "shape",
-    "What the generic handler does for a call. Places are arguments + 1 (RESULT + 1: the result), 0 none; starts: the place of the folder's "
-    "descriptor, START_CWD for the working folder, 0 for a string that is no path.",
+    "What the generic handler does for a call. Places are arguments + 1 (RESULT + 1: the result), 0 none; starts: the place of the "
+    "folder's descriptor, START_CWD for the working folder, 0 for a string that is no path.",
     Field("strings", "u8", 2),
     Field("starts", "u8", 2),
     Field("descriptors", "u8", 2),

@@ -17,9 +17,9 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from shipwall.abi.btf import parse_object_btf
-from shipwall.abi.layouts import find_differences
+from shipwall.abi.call_numbers import I386, NAMES, NUMBERS, SOCKET_CALLS, X32
 from shipwall.abi.calls import CALLS, CALLS_BY_NAME, shape_of
-from shipwall.abi.numbers import I386, NAMES, NUMBERS, SOCKET_CALLS, X32
+from shipwall.abi.layouts import find_differences
 from shipwall.abi.schema import (
     CONSTANTS,
     COUNTS,
@@ -122,6 +122,9 @@ class Sensor:
         self._delivered = 0
         self._undecodable = 0
         self._seq = 0
+        self._pulse_id = 0
+        self.pulse_seen_ns = 0
+        """When (monotonic) the self-check's own act last came back; 0: never."""
         self._swept_ns = 0
         self._wall_offset_ns = 0
         self._reported: dict[int, tuple[list[int], list[int]]] = {}
@@ -172,7 +175,11 @@ class Sensor:
         for call in CALLS:
             shape = shape_of(call)
             table.update(call.number.to_bytes(4, "little"), SHAPE.layout.pack(*_flat(shape)))
-        for name, start, size in (("compat", 0, CONSTANTS["CALLS_MAX"]), ("x32", CONSTANTS["X32_FIRST"], 64), ("socket_calls", 0, 32)):
+        for name, start, size in (
+            ("compat", 0, CONSTANTS["CALLS_MAX"]),
+            ("x32", CONSTANTS["X32_FIRST"], 64),
+            ("socket_calls", 0, 32),
+        ):
             names = {"compat": I386, "x32": X32, "socket_calls": SOCKET_CALLS}[name]
             numbers = [_FOREIGN.get(names.get(start + index, ""), _NO_CALL) for index in range(size)]
             struct.pack_into(f"<{size}H", self._settings, SETTINGS.offsets[name], *numbers)
@@ -296,6 +303,10 @@ class Sensor:
         for call in CALLS:
             self._settings[start + call.number] = FAMILY_NUMBERS[call.family] if call.name in wanted else 0
 
+    def follow_pulse(self, cgroup_id: int) -> None:
+        """Keep the events of this cgroup to ourselves (0: of none): their coming shows that the sensor sees."""
+        self._pulse_id = cgroup_id
+
     def set_environment(self, *, wanted: bool) -> None:
         """Whether the event of an exec carries the environment: off at start, because secrets are kept there."""
         bits = CONSTANTS["SETTING_ENVIRONMENT"] if wanted else 0
@@ -328,10 +339,16 @@ class Sensor:
             self._delivered += 1
             try:
                 header = parse_header(data)
+                owner = header.cgroup_id
                 if header.slot < _SLOTS:
-                    self._watches[header.slot * _WATCH_WORDS + _CONSUMED_WORD] += (len(data) + 15) & ~7
+                    at = header.slot * _WATCH_WORDS
+                    self._watches[at + _CONSUMED_WORD] += (len(data) + 15) & ~7
+                    owner = self._watches[at]  # of a cgroup that was made: itself, not its maker
+                if header.cgroup_id == self._pulse_id:
+                    self.pulse_seen_ns = time.monotonic_ns()
+                    continue
                 self._seq += 1
-                self._delivered_by_cgroup[header.cgroup_id] = self._delivered_by_cgroup.get(header.cgroup_id, 0) + 1
+                self._delivered_by_cgroup[owner] = self._delivered_by_cgroup.get(owner, 0) + 1
                 event = decode_record(data, seq=self._seq, wall_offset_ns=self._wall_offset_ns, header=header)
             except InputError:
                 self._undecodable += 1
@@ -547,10 +564,12 @@ def _sum_counts(value: bytes) -> dict[str, CallCount]:
     many = CONSTANTS["CALLS_MAX"]
     words = memoryview(value).cast("Q")
     each = COUNTS.size_bytes // 8
-    found = {}
+    found: dict[str, CallCount] = {}
     for number in range(many):
         calls = sum(words[at + number] for at in range(0, len(words), each))
         if calls:
             errors = sum(words[at + many + number] for at in range(0, len(words), each))
-            found[NAMES.get(number, "other")] = CallCount(calls, errors)
+            name = NAMES.get(number, "other")
+            before = found.get(name, CallCount(0, 0))
+            found[name] = CallCount(before.calls + calls, before.errors + errors)
     return found

@@ -88,12 +88,15 @@ class Open(Event, frozen=True, kw_only=True, tag="open"):
     """A file of interest was opened (`ret` = fd) or refused (`ret` < 0).
 
     `path`: resolved by the kernel when opened; when refused, `asked` joined to the working folder and normalised (`resolved` False).
+    `differs`: no symbolic link can have been followed (O_NOFOLLOW, or a file made anew), and yet the file has another name than the one
+    in the caller's memory after the call: it was rewritten to deceive who looks there.
     """
 
     path: str
     asked: str
     flags: int
     resolved: bool
+    differs: bool = False
 
 
 class Connect(Event, frozen=True, kw_only=True, tag="connect"):

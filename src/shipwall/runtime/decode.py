@@ -35,7 +35,6 @@ from shipwall.model.event import (
 )
 
 
-
 def _members(field: Field) -> list[str]:
     """What an unpacked field is called: an array of numbers becomes `name_0`, `name_1`, ..."""
     if field.length == 1 or field.type in {"char", "u8"}:  # bytes stay together
@@ -219,9 +218,18 @@ def _exec(common: Fields, fields: Fields, strings: list[bytes]) -> AnyEvent:
     )
 
 
-_IDENTITY = (
-    "session group ns_group tty login_uid cap_effective cap_permitted cap_inheritable ctime_ns mtime_ns"
-).split()
+_IDENTITY = [
+    "session",
+    "group",
+    "ns_group",
+    "tty",
+    "login_uid",
+    "cap_effective",
+    "cap_permitted",
+    "cap_inheritable",
+    "ctime_ns",
+    "mtime_ns",
+]
 
 
 def _words(text: bytes) -> tuple[str, ...]:
@@ -238,7 +246,21 @@ def _open(common: Fields, fields: Fields, strings: list[bytes]) -> AnyEvent:
         asked=_text(asked),
         flags=fields["flags"],
         resolved=resolved,
+        differs=resolved and common["ret"] >= 0 and _is_renamed(asked, path, fields["flags"]),
     )
+
+
+_CREATED = 0o300  # O_CREAT | O_EXCL
+_NO_FOLLOW = 0o400000
+_TMPFILE = 0o20200000
+
+
+def _is_renamed(asked: bytes, path: bytes, flags: int) -> bool:
+    """Whether `path` cannot be what `asked` names: another last part, and no link that could have led there."""
+    if not (flags & _NO_FOLLOW or flags & _CREATED == _CREATED) or flags & _TMPFILE == _TMPFILE:
+        return False
+    last = asked.rpartition(b"/")[2]
+    return last not in {b"", b".", b".."} and last != path.rpartition(b"/")[2]
 
 
 def _connect(common: Fields, fields: Fields, strings: list[bytes]) -> AnyEvent:
@@ -286,7 +308,8 @@ def _call(common: Fields, fields: Fields, strings: list[bytes]) -> AnyEvent:
         raise InputError("sensor record", f"call {common['syscall']!r} is not described")
     raw = tuple(fields[f"arguments_{index}"] for index in range(6))
     first_start, first, second_start, second, first_path, second_path, address, data = strings
-    given = [(parameter, *pair) for parameter, pair in zip(call.of_kind("path", "text"), ((first_start, first), (second_start, second)), strict=False)]
+    starts = ((first_start, first), (second_start, second))
+    given = [(parameter, *pair) for parameter, pair in zip(call.of_kind("path", "text"), starts, strict=False)]
     found = [
         _descriptor(fields, index, common["ret"] if parameter.kind == "newfd" else _signed(raw[parameter.at]), path)
         for index, (parameter, path) in enumerate(zip(call.of_kind("fd", "newfd"), (first_path, second_path), strict=False))
@@ -337,10 +360,16 @@ def _descriptor(fields: Fields, index: int, fd: int, path: bytes) -> Descriptor:
         path=_address(family, b"", path) if family == _AF_UNIX else "",
         inode=fields[f"inode_{index}"],
         device=_device(fields[f"device_{index}"]),
-        protocol=protocol if protocol in {"tcp", "udp"} else _RAW_PROTOCOLS.get(fields[f"protocol_{index}"], "") if is_internet else "",
+        protocol=protocol
+        if protocol in {"tcp", "udp"}
+        else _RAW_PROTOCOLS.get(fields[f"protocol_{index}"], "")
+        if is_internet
+        else "",
         local=_address(family, fields["local"][start : start + 16], b"") if is_internet else "",
         local_port=fields[f"local_port_{index}"] if is_internet else 0,
-        remote=_address(family, fields["remote"][start : start + 16], b"") if is_internet and fields[f"remote_port_{index}"] else "",
+        remote=_address(family, fields["remote"][start : start + 16], b"")
+        if is_internet and fields[f"remote_port_{index}"]
+        else "",
         remote_port=fields[f"remote_port_{index}"] if is_internet else 0,
     )
 

@@ -126,8 +126,28 @@ X32 = {
 
 SOCKET_CALLS = dict(
     enumerate(
-        "socket bind connect listen accept getsockname getpeername socketpair send recv sendto recvfrom shutdown setsockopt getsockopt "
-        "sendmsg recvmsg accept4 recvmmsg sendmmsg".split(),
+        [
+            "socket",
+            "bind",
+            "connect",
+            "listen",
+            "accept",
+            "getsockname",
+            "getpeername",
+            "socketpair",
+            "send",
+            "recv",
+            "sendto",
+            "recvfrom",
+            "shutdown",
+            "setsockopt",
+            "getsockopt",
+            "sendmsg",
+            "recvmsg",
+            "accept4",
+            "recvmmsg",
+            "sendmmsg",
+        ],
         1,
     )
 )
