@@ -4,7 +4,7 @@ PYTHON ?= $(shell /usr/bin/python3 -c 'import sys; print("/usr/bin/python3" if s
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help up demo test check fmt bench docs bpf setup lock golden clean
+.PHONY: help up demo test check fmt bench bench-see docs bpf setup lock golden clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -40,6 +40,9 @@ golden: setup ## renew the golden files (read the difference before you commit i
 
 bench: setup ## what the sensor costs and what a scan needs
 	@$(BIN)/python -m scripts.bench
+
+bench-see: setup ## what seeing every system call costs, beside targets and peers
+	@$(BIN)/python -m scripts.bench see
 
 docs: setup ## renew the screenshots of the console from a real run of the demo
 	@$(BIN)/python scripts/screenshots.py
