@@ -200,6 +200,33 @@ int BPF_PROG(dispatch, struct pt_regs *regs, long ret)
 	return 0;
 }
 
+/* Whether a successful open is certainly of no interest: for reading only, and neither the file's own path nor the one asked for begins
+ * with the first word of a wanted prefix. Nearly all opens of a healthy service end here. */
+static __always_inline bool is_boring(struct task_struct *task, struct pt_regs *regs, long ret)
+{
+	struct shipwall_settings *setting;
+	__u64 asked = 0, word;
+	struct file *file;
+	__u32 zero = 0;
+
+	if (LINUX_KERNEL_VERSION < SINCE_6_2 || ret < 0 || task->thread_info.status & TS_COMPAT ||
+	    (regs->orig_ax != SHIPWALL_CALL_OPENAT && regs->orig_ax != SHIPWALL_CALL_OPEN))
+		return 0;
+	setting = bpf_map_lookup_elem(&settings, &zero);
+	file = file_of(task, ret, SHIPWALL_PROGRAM_OPEN);
+	if (!setting || !file)
+		return 0;
+	file = TYPED(file, file);
+	if (file->f_flags & O_ACCMODE || file->f_mode & FMODE_CREATED)
+		return 0;
+	word = first_word(file);
+	if (!word || may_begin(setting, word))
+		return 0;
+	if (bpf_probe_read_user(&asked, sizeof(asked), (void *)(regs->orig_ax == SHIPWALL_CALL_OPEN ? regs->di : regs->si)))
+		return 0; /* perhaps a short one at the end of a page */
+	return !may_begin(setting, asked);
+}
+
 /* Hook:       tail-called from dispatch for open, creat, openat, openat2, open_by_handle_at.
  * Why:        the path is walked from the opened file, so links, dots and dirfd races do not deceive; bpf_d_path is refused here.
  * Since:      6.1 (bpf_loop 5.17).
@@ -211,6 +238,8 @@ SEC("tp_btf/sys_exit")
 int BPF_PROG(on_open, struct pt_regs *regs, long ret)
 {
 	const __u32 program = SHIPWALL_PROGRAM_OPEN;
+	if (is_boring(bpf_get_current_task_btf(), regs, ret))
+		return 0;
 	START(program)
 	const void *asked = 0;
 	struct shipwall_open *open;

@@ -400,13 +400,14 @@ struct shipwall_shape {
 	__u8 pad;
 };
 
-/* The only value of `settings`, written by Python and read by every program. families: which family handles each call, 0 none. own_flags, other_flags: what the cgroup of a new container gets, below a parent of the engine and elsewhere. compat, x32 (from X32_FIRST on), socket_calls: the x86-64 number of another caller's call, CALL_NONE for none. */
+/* The only value of `settings`, written by Python and read by every program. families: which family handles each call, 0 none. own_flags, other_flags: what the cgroup of a new container gets, below a parent of the engine and elsewhere. compat, x32 (from X32_FIRST on), socket_calls: the x86-64 number of another caller's call, CALL_NONE for none. word_lengths, words: abi/words.py. */
 struct shipwall_settings {
 	__u64 credit_bytes;
 	__u32 own_flags;
 	__u32 other_flags;
 	__u32 bits;
-	__u32 pad;
+	__u32 word_lengths;
+	__u64 words[64];
 	__u8 families[512];
 	__u16 compat[512];
 	__u16 x32[64];

@@ -21,6 +21,7 @@ from shipwall.abi.calls import (
     SHAPE_WAITS,
     START_CWD,
 )
+from shipwall.abi.words import BITS
 from shipwall.model.errors import InputError
 
 _WIDTHS = {"u8": 1, "u16": 2, "u32": 4, "s32": 4, "u64": 8, "s64": 8, "char": 1}
@@ -354,12 +355,13 @@ SETTINGS = Record(
     "settings",
     "The only value of `settings`, written by Python and read by every program. families: which family handles each call, 0 none. "
     "own_flags, other_flags: what the cgroup of a new container gets, below a parent of the engine and elsewhere. compat, x32 (from "
-    "X32_FIRST on), socket_calls: the x86-64 number of another caller's call, CALL_NONE for none.",
+    "X32_FIRST on), socket_calls: the x86-64 number of another caller's call, CALL_NONE for none. word_lengths, words: abi/words.py.",
     Field("credit_bytes", "u64"),
     Field("own_flags", "u32"),
     Field("other_flags", "u32"),
     Field("bits", "u32"),
-    Field("pad", "u32"),
+    Field("word_lengths", "u32"),
+    Field("words", "u64", BITS // 64),
     Field("families", "u8", CONSTANTS["CALLS_MAX"]),
     Field("compat", "u16", CONSTANTS["CALLS_MAX"]),
     Field("x32", "u16", 64),

@@ -33,6 +33,7 @@ from shipwall.abi.schema import (
     SHAPE,
     WATCH,
 )
+from shipwall.abi.words import word_set
 from shipwall.kernel.bpf import OBJECTS, BpfObject, RunStats, possible_cpus, run_stats
 from shipwall.kernel.cgroups import checked_id, join, list_cgroups, list_descendants, read_id, unified_mount
 from shipwall.kernel.cost import Cost, sample_cost
@@ -283,6 +284,7 @@ class Sensor:
         """
         wanted = {prefix for prefix in prefixes if prefix}
         table = self._loaded.map("prefixes")
+        self._set_words(wanted | self._prefixes)
         for prefix in wanted - self._prefixes:
             table.update(_prefix_key(prefix), b"\1")
         kept = {_prefix_key(prefix) for prefix in wanted}
@@ -290,6 +292,12 @@ class Sensor:
             if (key := _prefix_key(prefix)) not in kept:
                 table.delete(key)
         self._prefixes = wanted
+        self._set_words(wanted)
+
+    def _set_words(self, prefixes: Iterable[str]) -> None:
+        lengths, words = word_set(prefix.encode("utf-8", "surrogateescape") for prefix in prefixes)
+        struct.pack_into(f"<{len(words)}Q", self._settings, SETTINGS.offsets["words"], *words)
+        struct.pack_into("<I", self._settings, SETTINGS.offsets["word_lengths"], lengths)
 
     def set_calls(self, names: Iterable[str]) -> None:
         """Read exactly these system calls (names of `abi.calls.CALLS`) from now on. Raises InputError on another name.
