@@ -4,7 +4,7 @@ PYTHON ?= $(shell /usr/bin/python3 -c 'import sys; print("/usr/bin/python3" if s
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help up demo test check fmt bench bench-scan fuzz docs bpf setup lock golden clean
+.PHONY: help up demo test check fmt bench bench-scan bench-see fuzz docs bpf setup lock golden clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -47,6 +47,9 @@ bench-scan: $(VENV)/.ready ## what the scanner costs, beside its targets (ROWS="
 fuzz: $(VENV)/.ready ## hostile bytes for every parser, SECONDS each (default 20)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r scripts/fuzz/requirements.lock
 	@PYTHONPATH=scripts:. $(BIN)/python -m fuzz $(TARGETS) --seconds $(or $(SECONDS),20)
+
+bench-see: setup ## what seeing every system call costs, beside targets and peers
+	@$(BIN)/python -m scripts.bench see
 
 docs: setup ## renew the screenshots of the console from a real run of the demo
 	@$(BIN)/python scripts/screenshots.py

@@ -14,7 +14,16 @@
 
 union shipwall_abi *shipwall_abi_kept __attribute__((used));
 
+/* `value` within `mask`, in a way the compiler cannot prove superfluous: the verifier would not follow its proof. */
+#define MASKED(value, mask)                                                             \
+	({                                                                              \
+		__u64 masked_ = (value);                                                \
+		asm volatile("%[at] &= %[bits]" : [at] "+r"(masked_) : [bits] "i"(mask)); \
+		masked_;                                                                \
+	})
+
 struct scratch {
+	__u64 arguments[8]; /* of the call that ended, its result after them */
 	__u8 record[SHIPWALL_TAIL_MAX + SHIPWALL_STRING_MAX];
 	__u8 path[SHIPWALL_STRING_MAX + 256];
 	struct shipwall_prefix prefix;
@@ -49,6 +58,30 @@ struct {
 	__type(key, __u32);
 	__type(value, struct shipwall_watch);
 } watches SEC(".maps");
+
+/* Per container and call: 0 is the slot of all containers that found no own one. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SHIPWALL_COUNT_SLOTS + 1);
+	__type(key, __u32);
+	__type(value, struct shipwall_counts);
+} counts SEC(".maps");
+
+/* The cgroup that has each slot of `counts`, 0 none. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SHIPWALL_COUNT_SLOTS + 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} counting SEC(".maps");
+
+/* What the generic handler does for each call. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SHIPWALL_CALLS_MAX);
+	__type(key, __u32);
+	__type(value, struct shipwall_shape);
+} shapes SEC(".maps");
 
 /* Cgroups whose slot in `watches` belongs to another. */
 struct {
@@ -125,6 +158,41 @@ static __always_inline struct shipwall_watch *find_watch(__u64 id)
 	return bpf_map_lookup_elem(&crowded, &id);
 }
 
+struct slot_search {
+	__u64 cgroup_id;
+	__u32 found;
+};
+
+static long try_slot(__u32 index, struct slot_search *search)
+{
+	__u32 slot = index + 1;
+	__u64 *owner = bpf_map_lookup_elem(&counting, &slot);
+
+	if (!owner || __sync_val_compare_and_swap(owner, 0, search->cgroup_id))
+		return 0;
+	search->found = slot;
+	return 1;
+}
+
+/* A slot of `counts` for the cgroup `id`, 0 when none is left. Only when a cgroup becomes watched. */
+static __always_inline __u32 take_counting(__u64 id)
+{
+	struct slot_search search = { .cgroup_id = id };
+
+	bpf_loop(SHIPWALL_COUNT_SLOTS, try_slot, &search, 0);
+	return search.found;
+}
+
+static __always_inline void give_counting(struct shipwall_watch *watch)
+{
+	__u32 slot = watch->counting;
+	__u64 *owner = bpf_map_lookup_elem(&counting, &slot);
+
+	watch->counting = 0;
+	if (slot && owner)
+		*owner = 0;
+}
+
 /* The watch of `id`, made if need be with no flags. */
 static __always_inline struct shipwall_watch *make_watch(__u64 id, __u32 program)
 {
@@ -139,11 +207,14 @@ static __always_inline struct shipwall_watch *make_watch(__u64 id, __u32 program
 		return 0;
 	if (__sync_val_compare_and_swap(&watch->cgroup_id, 0, id) == 0) {
 		watch->slot = index;
+		watch->counting = take_counting(id);
 		return watch;
 	}
 	fresh.cgroup_id = id;
 	fresh.slot = SHIPWALL_NO_SLOT;
+	fresh.counting = take_counting(id);
 	if (bpf_map_update_elem(&crowded, &id, &fresh, BPF_NOEXIST)) {
+		give_counting(&fresh);
 		failed(program, SHIPWALL_HELPER_MAP_UPDATE);
 		return 0;
 	}
@@ -191,7 +262,7 @@ static __always_inline void *begin(struct scratch *scratch, struct task_struct *
 	header->size = sizeof(*header) + size;
 	header->kind = kind;
 	header->call = call;
-	header->pad = 0;
+	header->bits = 0;
 	if (bpf_probe_read_kernel(header->comm, sizeof(header->comm), &task->comm))
 		failed(program, SHIPWALL_HELPER_READ_KERNEL);
 	__builtin_memset(fixed, 0, size);
@@ -206,6 +277,12 @@ static __always_inline __u8 *tail(struct scratch *scratch)
 	/* Without this the compiler may prove the mask superfluous, and the verifier cannot follow its proof. */
 	asm volatile("%[at] &= %[mask]" : [at] "+r"(at) : [mask] "i"(SHIPWALL_TAIL_MAX - 1));
 	return &scratch->record[at];
+}
+
+/* Whether a string may still follow: `record` has room for one more after any place that `tail` can give. */
+static __always_inline bool has_room(struct scratch *scratch)
+{
+	return ((struct shipwall_header *)scratch->record)->size < SHIPWALL_TAIL_MAX;
 }
 
 static __always_inline void grow(struct scratch *scratch, __u32 by)
@@ -241,27 +318,40 @@ static __always_inline __u16 put_kernel_string(struct scratch *scratch, const vo
 	return length - 1;
 }
 
-/* Sends the record, or counts its loss: no ring space, or more unread bytes of this cgroup than its credit (so that one container
- * cannot fill the ring of all). */
+/* Whether the unread records of this cgroup may become more. Its share is what is free (and never more than its credit): one flooding
+ * container gets half the ring, k of them leave 1/(k+1) to all others, however still the reader stands. (Dynamic thresholds of shared
+ * buffers, Choudhury and Hahne 1998.) */
+static __always_inline bool has_credit(struct shipwall_watch *watch, struct shipwall_settings *setting)
+{
+	__u64 size = bpf_ringbuf_query(&ring, BPF_RB_RING_SIZE);
+	__s64 free = size - bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA);
+	__s64 held = watch->produced_bytes - watch->consumed_bytes;
+
+	if (watch->slot == SHIPWALL_NO_SLOT) /* nobody can give its bytes back one by one */
+		return free > (__s64)(size / 4);
+	return held <= free && held <= (__s64)setting->credit_bytes;
+}
+
+/* Sends the record, or counts why not: no room in the ring, or this cgroup is over its budget. */
 static __always_inline int emit(struct scratch *scratch, struct shipwall_watch *watch)
 {
 	struct shipwall_header *header = (void *)scratch->record;
+	__u32 class = header->kind & (SHIPWALL_CLASSES - 1);
 	__u64 size = header->size;
 	__u32 zero = 0;
 	struct shipwall_settings *setting = bpf_map_lookup_elem(&settings, &zero);
 
 	header->slot = watch->slot;
 	header->sequence = __sync_fetch_and_add(&watch->sequence, 1) + 1;
-	if (!setting || (watch->slot != SHIPWALL_NO_SLOT &&
-			 (__s64)(watch->produced_bytes - watch->consumed_bytes) > (__s64)setting->credit_bytes))
-		goto lost;
-	asm volatile("%[size] &= %[mask]" : [size] "+r"(size) : [mask] "i"(SHIPWALL_TAIL_MAX - 1));
-	if (bpf_ringbuf_output(&ring, scratch->record, size, 0))
-		goto lost;
+	if (!setting || !has_credit(watch, setting)) {
+		__sync_fetch_and_add(&watch->over[class], 1);
+		return 0;
+	}
+	if (size > sizeof(scratch->record) || bpf_ringbuf_output(&ring, scratch->record, size, 0)) {
+		__sync_fetch_and_add(&watch->lost[class], 1);
+		return 0;
+	}
 	__sync_fetch_and_add(&watch->produced_bytes, (size + 8 + 7) & ~7ULL);
-	return 0;
-lost:
-	__sync_fetch_and_add(&watch->lost[header->kind & (SHIPWALL_CLASSES - 1)], 1);
 	return 0;
 }
 

@@ -10,7 +10,7 @@ typedef _Bool bool;
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 struct pt_regs {
-	unsigned long di, si, dx, r10, r8, r9, orig_ax;
+	unsigned long di, si, dx, r10, r8, r9, bx, cx, bp, orig_ax;
 };
 
 struct thread_info {
@@ -34,9 +34,9 @@ typedef struct {
 } atomic_t;
 
 struct cred {
-	kuid_t uid, euid;
-	kgid_t gid, egid;
-	kernel_cap_t cap_effective;
+	kuid_t uid, euid, fsuid;
+	kgid_t gid, egid, fsgid;
+	kernel_cap_t cap_inheritable, cap_permitted, cap_effective;
 };
 
 struct upid {
@@ -48,7 +48,17 @@ struct pid {
 	struct upid numbers[1];
 };
 
+struct tty_driver {
+	int major, minor_start;
+};
+
+struct tty_struct {
+	int index;
+	struct tty_driver *driver;
+};
+
 struct signal_struct {
+	struct tty_struct *tty;
 	atomic_t live;
 	int group_exit_code;
 	unsigned int flags;
@@ -82,6 +92,20 @@ struct inode {
 	struct super_block *i_sb;
 	unsigned long i_ino;
 	unsigned int i_nlink;
+	kuid_t i_uid;
+	kgid_t i_gid;
+	__s64 i_mtime_sec, i_ctime_sec; /* since 6.11 */
+	__u32 i_mtime_nsec, i_ctime_nsec;
+};
+
+struct timespec64 {
+	__s64 tv_sec;
+	long tv_nsec;
+};
+
+/* Up to 6.10, of which 6.6 to 6.10 have the underscores. */
+struct inode___times {
+	struct timespec64 i_mtime, i_ctime, __i_mtime, __i_ctime;
 };
 
 struct hlist_bl_node {
@@ -172,7 +196,7 @@ struct css_set {
 };
 
 struct mm_struct {
-	unsigned long arg_start, arg_end;
+	unsigned long arg_start, arg_end, env_start, env_end;
 };
 
 struct task_struct {
@@ -182,6 +206,7 @@ struct task_struct {
 	char comm[16];
 	struct task_struct *real_parent;
 	const struct cred *cred;
+	kuid_t loginuid;
 	struct signal_struct *signal;
 	struct mm_struct *mm;
 	struct fs_struct *fs;
@@ -201,10 +226,10 @@ struct in6_addr {
 };
 
 struct sock_common {
-	__u32 skc_daddr;
-	__u16 skc_dport;
+	__u32 skc_daddr, skc_rcv_saddr;
+	__u16 skc_dport, skc_num;
 	unsigned short skc_family;
-	struct in6_addr skc_v6_daddr;
+	struct in6_addr skc_v6_daddr, skc_v6_rcv_saddr;
 };
 
 struct sock {

@@ -150,6 +150,83 @@ static __always_inline bool is_wanted(struct scratch *scratch, const void *path,
 	return bpf_map_lookup_elem(&prefixes, &scratch->prefix) != 0;
 }
 
+extern int LINUX_KERNEL_VERSION __kconfig;
+extern void *bpf_rdonly_cast(const void *from, __u32 type) __ksym __weak;
+
+#define SINCE_6_2 (6 << 16 | 2 << 8)
+#define TYPED(type, from) ((struct type *)bpf_rdonly_cast(from, bpf_core_type_id_kernel(struct type)))
+#define WORD_STEPS 10
+#define WORD_MULTIPLIER 0x9e3779b97f4a7c15ULL /* abi/words.py */
+#define WORD_SHIFT 52
+
+/* Whether a path whose first bytes are `word` may begin with a wanted prefix. */
+static __always_inline bool may_begin(struct shipwall_settings *setting, __u64 word)
+{
+	__u32 lengths = setting->word_lengths;
+
+	for (int length = 1; length <= 8; length++) {
+		__u64 kept = length == 8 ? word : word & ((1ULL << (8 * (length & 7))) - 1);
+		__u64 place = ((kept + length) * WORD_MULTIPLIER) >> WORD_SHIFT;
+
+		if (lengths & 1 << (length - 1) && setting->words[MASKED(place >> 6, 63)] & 1ULL << (place & 63))
+			return 1;
+	}
+	return 0;
+}
+
+/* The first up to seven bytes of the name of `dentry`; its length in `length`. */
+static __always_inline __u64 name_word(struct dentry *dentry, __u32 *length)
+{
+	__u64 word = 0;
+
+	*length = dentry->d_name.hash_len >> 32;
+	if (bpf_probe_read_kernel(&word, sizeof(word), dentry->d_name.name))
+		*length = 0;
+	return *length >= 8 ? word : word & ((1ULL << (8 * (*length & 7))) - 1);
+}
+
+/* The first eight bytes of the path of `file`, by walking pointers only; 0 when that is not known: then walk it whole. */
+static __always_inline __u64 first_word(struct file *file)
+{
+	struct dentry *dentry = file->f_path.dentry, *first = 0, *second = 0;
+	struct mount *mount = TYPED(mount, (void *)file->f_path.mnt - bpf_core_field_offset(struct mount, mnt));
+	struct dentry *root = mount->mnt.mnt_root;
+	__u32 length, more;
+	__u64 word;
+
+#pragma clang loop unroll(full)
+	for (int i = 0; i < WORD_STEPS; i++) {
+		if (dentry == root) {
+			struct mount *above = mount->mnt_parent;
+
+			if (above == mount)
+				goto whole;
+			dentry = mount->mnt_mountpoint;
+			mount = above;
+			root = mount->mnt.mnt_root;
+		} else {
+			second = first;
+			first = dentry;
+			dentry = dentry->d_parent;
+			if (dentry == first) /* in no tree */
+				return 0;
+		}
+	}
+	return 0;
+whole:
+	if (!first)
+		return '/';
+	word = name_word(first, &length);
+	word = word << 8 | '/';
+	if (!length || length >= 7 || !second)
+		return length ? word : 0;
+	word |= (__u64)'/' << (8 * ((length + 1) & 7));
+	if (length >= 6)
+		return word;
+	first = second;
+	return word | name_word(first, &more) << (8 * ((length + 2) & 7));
+}
+
 /* Appends the folder from which the refused `asked` (just appended, `length` bytes, or empty) starts: the process's root for an
  * absolute one, else its working folder or the folder of `dirfd`. Its length. */
 static __always_inline __u16 put_start(struct scratch *scratch, struct task_struct *task, bool absolute, int dirfd, __u32 program)

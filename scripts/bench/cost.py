@@ -23,6 +23,7 @@ from shipwall.kernel.bpf import OBJECTS, BpfObject
 from shipwall.kernel.cgroups import join, unified_mount
 from shipwall.kernel.sensor import CHILDREN, EVENTS, Sensor
 from shipwall.model.event import AnyEvent, Exec
+from shipwall.runtime.rules.calls import read_calls
 from shipwall.runtime.rules.paths import read_paths
 
 ROUNDS = 15
@@ -136,7 +137,9 @@ def read_events(folder: Path, tell: int, stopped: int) -> None:
         seen[0] += isinstance(event, Exec) and event.cgroup_id == cgroup_id
 
     with Sensor() as found:
-        found.set_open_prefixes(read_paths(load_rules()).prefixes)
+        rules = load_rules()
+        found.set_open_prefixes(read_paths(rules).prefixes)
+        found.set_calls(read_calls(rules))
         cgroup_id = found.watch_parent(folder, EVENTS | CHILDREN)
         os.write(tell, b"y" if found.self_check(count) else b"n")
         while not select.select([stopped], [], [], 0)[0]:

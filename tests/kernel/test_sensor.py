@@ -12,12 +12,12 @@ import pytest
 from tests.kernel.conftest import Box
 
 from shipwall.model.event import (
+    Call,
     Connect,
     Duplicate,
     Exec,
     Exit,
     Fork,
-    Lost,
     Module,
     Mount,
     Namespace,
@@ -28,6 +28,8 @@ from shipwall.model.event import (
 pytestmark = [pytest.mark.root, pytest.mark.bpf]
 
 NOBODY = 65534
+CLONE_VM, CLONE_VFORK = 0x100, 0x4000
+ALL_CAPABILITIES = int(Path("/proc/self/status").read_text().partition("CapEff:")[2].split()[0], 16)
 O_CLOEXEC = os.O_CLOEXEC
 
 
@@ -38,7 +40,13 @@ def test_fork_exec_and_exit(box: Box) -> None:
     child_exit, own_exit = box.seen(Exit)
     facts = Path("/bin/true").stat()
     read_only = bool(os.statvfs("/bin/true").f_flag & os.ST_RDONLY)
-    assert fork == Fork(**box.header(fork, pid), child_pid=fork.child_pid, child_ns_pid=fork.child_pid - pid + box.ns_pid)
+    assert fork == Fork(
+        **box.header(fork, pid, syscall=fork.syscall),
+        child_pid=fork.child_pid,
+        child_ns_pid=fork.child_pid - pid + box.ns_pid,
+        flags=CLONE_VM | CLONE_VFORK | fork.flags,
+    )
+    assert fork.syscall in {"clone", "clone3"}  # as the C library likes
     child = {"pid": fork.child_pid, "tid": fork.child_pid, "ppid": pid, "ns_pid": fork.child_ns_pid, "comm": "true"}
     assert run == Exec(
         **box.header(run, pid, **child),
@@ -53,9 +61,69 @@ def test_fork_exec_and_exit(box: Box) -> None:
         parent_comm=box.comm,
         killed=False,
         truncated=False,
+        cwd=str(Path.cwd()),
+        session=os.getsid(0),
+        group=os.getpgid(0),
+        ns_group=run.ns_group,
+        tty=run.tty,
+        login_uid=_login_uid(),
+        cap_effective=ALL_CAPABILITIES,
+        cap_permitted=ALL_CAPABILITIES,
+        cap_inheritable=0,
+        ctime_ns=facts.st_ctime_ns,
+        mtime_ns=facts.st_mtime_ns,
+        user_writable=True,  # by CAP_DAC_OVERRIDE
     )
     assert child_exit == Exit(**box.header(child_exit, pid, **child))
     assert own_exit == Exit(**box.header(own_exit, pid))
+
+
+def _login_uid() -> int:
+    try:
+        found = int(Path("/proc/self/loginuid").read_text())
+    except FileNotFoundError:  # a kernel without audit
+        return -1
+    return -1 if found == 0xFFFFFFFF else found
+
+
+def test_exec_tells_terminal_group_rights_and_environment(box: Box, tmp_path: Path) -> None:
+    program = tmp_path / "own"
+    program.write_bytes(Path("/bin/true").read_bytes())
+    program.chmod(0o755)
+    for above in (tmp_path, *list(tmp_path.parents)[:3]):
+        above.chmod(above.stat().st_mode | stat.S_IXOTH)
+    box.sensor.set_environment(wanted=True)
+    try:
+        box.run(
+            "import fcntl, pty, termios\n"
+            "master, slave = pty.openpty(); print(os.fstat(slave).st_rdev, flush=True)\n"
+            "def start(path, env):\n"
+            "    pid = os.fork()\n"
+            "    if pid == 0: os.execve(path, ['x'], env)\n"
+            "    os.waitpid(pid, 0)\n"
+            "pid = os.fork()\n"
+            "if pid == 0:\n"
+            "    os.setsid(); fcntl.ioctl(slave, termios.TIOCSCTTY, 0)\n"
+            "    os.chdir('/usr/lib')\n"
+            "    start('/bin/true', {'A': '1', 'LONG': 'x y'})\n"
+            f"    os.chown({str(program)!r}, {NOBODY}, 0); os.setgroups([])\n"
+            f"    os.setresgid(*[{NOBODY}]*3); os.setresuid(*[{NOBODY}]*3)\n"
+            f"    start({str(program)!r}, {{}}); start('/bin/true', {{}})\n"
+            "    os._exit(0)\n"
+            "print(pid, flush=True)\n"
+            "os.waitpid(pid, 0)\n"
+        )
+    finally:
+        box.sensor.set_environment(wanted=False)
+    device, leader = map(int, box.output.split())
+    first, own, other = box.seen(Exec)
+    for run in (first, own, other):
+        assert (run.session, run.group, run.cwd) == (leader, leader, "/usr/lib")
+        assert run.tty == os.major(device) * 256 + os.minor(device)
+    assert first.environment == ("A=1", "LONG=x y")
+    assert own.environment == ()
+    assert (first.cap_effective, own.cap_effective, own.cap_permitted) == (ALL_CAPABILITIES, 0, 0)
+    assert [run.user_writable for run in (first, own, other)] == [True, True, False]
 
 
 def test_exit_tells_status_and_signal_once_for_all_threads(box: Box) -> None:
@@ -230,7 +298,36 @@ def test_connect_tells_the_real_address(box: Box, tmp_path: Path) -> None:
             address=address,
             port=port,
             fd=fd,
+            local=event.local,
+            local_port=event.local_port,
         )
+        assert event.local_port or ret
+        assert event.local.startswith("127.0.0.") or ret
+    assert [(event.differs, event.asked_address) for event in box.seen(Connect)] == [(False, "")] * 3
+
+
+def test_a_connect_whose_address_was_rewritten_is_told_apart(box: Box) -> None:
+    """While the kernel waits for an answer that does not come, a second thread writes another address over the first."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        port = listener.getsockname()[1]
+        box.run(
+            f"port = {port}\n"
+            "head = struct.pack('<H', 2) + port.to_bytes(2, 'big')\n"
+            "memory = ctypes.create_string_buffer(head + bytes([127, 0, 0, 1]) + bytes(8), 16)\n"
+            "filling = [socket.create_connection(('127.0.0.1', port))]\n"  # nobody accepts it: the next is not answered
+            "main = threading.get_native_id()\n"
+            "def rewrite():\n"
+            "    while not open(f'/proc/self/task/{main}/syscall').read().startswith('42 '): pass\n"
+            "    memory[4:8] = bytes([10, 1, 2, 3])\n"
+            "other = threading.Thread(target=rewrite); other.start()\n"
+            "s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack('ll', 2, 0))\n"
+            "libc.connect(s.fileno(), memory, 16); print(ctypes.get_errno()); other.join()\n"
+        )
+    assert int(box.output) == errno.EINPROGRESS
+    honest, event = box.seen(Connect)
+    assert (honest.differs, honest.asked_address) == (False, "")
+    assert (event.ret, event.address, event.port) == (-errno.EINPROGRESS, "127.0.0.1", port)
+    assert (event.differs, event.asked_address, event.asked_port) == (True, "10.1.2.3", port)
 
 
 def test_connect_over_ipv6_and_unix(box: Box, tmp_path: Path) -> None:
@@ -386,21 +483,69 @@ def test_a_socket_on_a_standard_descriptor(box: Box) -> None:
         )
 
 
-def test_a_32_bit_call_is_counted_and_not_misread(box: Box) -> None:
-    """Number 42 is pipe for 32-bit callers and connect for 64-bit ones."""
-    code = "b82a000000" + "31db" + "cd80" + "c3"  # mov eax, 42; xor ebx, ebx; int 0x80; ret
-    box.run(
-        "import mmap\n"
-        f"page = mmap.mmap(-1, 4096, prot=7); page.write(bytes.fromhex('{code}'))\n"
-        "address = ctypes.addressof(ctypes.c_char.from_buffer(page))\n"
-        "print(ctypes.CFUNCTYPE(ctypes.c_int)(address)())\n"
-        "os._exit(0)",
-        check=False,
+CODE_32 = "53b8{number}bb{first}b9{second}ba{third}cd805bc3"  # push rbx; mov eax, ebx, ecx, edx; int 0x80; pop rbx; ret
+
+
+def _call_32(number: int, first: str, second: str = "0", third: str = "0") -> str:
+    """Python that makes a 32-bit call; arguments are expressions over `low`, the address of a page under 4 GB that holds `text`."""
+    code = CODE_32.format(number=number.to_bytes(4, "little").hex(), first="%s", second="%s", third="%s")
+    words = ", ".join(f"({word} & 0xffffffff).to_bytes(4, 'little').hex()" for word in (first, second, third))
+    return (
+        f"code = bytes.fromhex({code!r} % ({words}))\n"
+        "ctypes.memmove(low + 2048, code, len(code))\n"
+        "results.append(ctypes.CFUNCTYPE(ctypes.c_int)(low + 2048)())\n"
     )
+
+
+PAGE_32 = (
+    "libc.mmap.restype = ctypes.c_void_p\n"
+    "low = libc.mmap(None, 4096, 7, 0x62, -1, 0)\n"  # MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT
+    "results = []\n"
+    "def put(text): ctypes.memmove(low, text, len(text))\n"
+)
+
+
+def test_32_bit_calls_are_events_like_the_others(box: Box, tmp_path: Path) -> None:
+    """By int 0x80: an open for writing (5), an unlink (10), a refused setuid (213), a connect through socketcall (102)."""
+    path = tmp_path / "x"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        box.run(
+            PAGE_32
+            + f"put({str(path)!r}.encode() + bytes(1))\n"
+            + _call_32(5, "low", "os.O_WRONLY | os.O_CREAT", "0o600")
+            + _call_32(10, "low")
+            + "s = socket.socket(socket.AF_UNIX)\n"
+            + f"name = struct.pack('<H', 1) + {str(tmp_path / 's')!r}.encode() + bytes(1)\n"
+            + "put(struct.pack('<III', s.fileno(), low + 64, len(name)) + bytes(52) + name)\n"
+            + _call_32(102, "3", "low")
+            + f"os.setresuid(*[{NOBODY}]*3)\n"
+            + _call_32(213, "0")
+            + "print(*results, flush=True); os._exit(0)",
+            check=False,
+        )
+    if box.seen(Exit)[0].ret:
+        pytest.skip("this kernel runs no 32-bit calls")
+    assert [int(word) for word in box.output.split()][1:] == [0, 0, -errno.EPERM]
+    opened = box.seen(Open)[-1]
+    assert (opened.syscall, opened.foreign, opened.path, opened.asked) == ("open", True, str(path), str(path))
+    assert opened.flags & (os.O_WRONLY | os.O_CREAT) == os.O_WRONLY | os.O_CREAT
+    unlinked = next(event for event in box.seen(Call) if event.syscall == "unlink")
+    assert (unlinked.foreign, unlinked.paths, unlinked.ret) == (True, (str(path),), 0)
+    connected = box.seen(Connect)[-1]
+    assert (connected.foreign, connected.address, connected.ret) == (True, str(tmp_path / "s"), 0)
+    refused = box.seen(Privilege)[-1]
+    assert (refused.act, refused.foreign, refused.new_uid, refused.ret) == ("setuid", True, 0, -errno.EPERM)
+    assert box.sensor.counters().lost_by_cgroup.get(box.id, {}) == {}
+
+
+def test_a_32_bit_call_is_not_taken_for_the_64_bit_one_of_its_number(box: Box) -> None:
+    """Number 42 is pipe for 32-bit callers and connect for 64-bit ones: counted as what it is."""
+    box.run(PAGE_32 + _call_32(42, "0") * 3 + "os._exit(0)", check=False)
     if box.seen(Exit)[0].ret:
         pytest.skip("this kernel runs no 32-bit calls")
     assert box.seen(Connect) == []
-    assert box.sensor.counters().lost_by_cgroup[box.id] == {"compat": 1}
-    box.until(lambda: bool(box.seen(Lost)))
-    (lost,) = box.seen(Lost)
-    assert (lost.of, lost.count, lost.cgroup_id) == ("compat", 1, box.id)
+    counted = box.sensor.calls()[box.id]
+    assert counted["pipe"] == (3, 3)  # EFAULT: the page is not at 0
+    assert "connect" not in counted

@@ -15,11 +15,12 @@ from tests.kernel.conftest import Box
 
 from shipwall.abi.btf import parse_object_btf
 from shipwall.abi.layouts import find_differences
-from shipwall.abi.schema import CALLS, CONSTANTS, PROGRAMS
+from shipwall.abi.schema import CONSTANTS, PROGRAMS
 from shipwall.kernel import features
 from shipwall.kernel.bpf import BpfObject, program_ids
 from shipwall.kernel.cgroups import find_path, join, read_id, read_pids, unified_mount
-from shipwall.kernel.sensor import CHILDREN, EVENTS, Sensor
+from shipwall.kernel.pulse import Pulse
+from shipwall.kernel.sensor import CHILDREN, DEFAULT_CALLS, EVENTS, Sensor
 from shipwall.model.errors import InputError, KernelError
 from shipwall.model.event import AnyEvent, Cgroup, Exec, Exit, Lost, Open
 
@@ -71,7 +72,32 @@ def test_self_check_sees_its_own_act_and_keeps_it_to_itself(sensor: Sensor) -> N
     try:
         assert not sensor.self_check(others.append, timeout_ms=300)
     finally:
-        sensor.set_calls(call.name for call in CALLS)
+        sensor.set_calls(DEFAULT_CALLS)
+
+
+def test_the_pulse_beats_while_the_sensor_sees_and_only_then(sensor: Sensor) -> None:
+    others: list[AnyEvent] = []
+    with Pulse(sensor) as pulse:
+        folder = pulse._folder
+        assert not sensor.pulse_seen_ns
+        pulse.beat()
+        _wait(lambda: sensor.poll(50, others.append) >= 0 and bool(sensor.pulse_seen_ns))
+        first = sensor.pulse_seen_ns
+        assert pulse.silence_s() < 10
+        sensor.set_calls([])  # blind to every act
+        try:
+            began = time.monotonic()
+            while time.monotonic() - began < 0.5:
+                pulse.beat()
+                sensor.poll(50, others.append)
+            assert pulse.silence_s() > 0.3
+        finally:
+            sensor.set_calls(DEFAULT_CALLS)
+        pulse.beat()
+        _wait(lambda: sensor.poll(50, others.append) >= 0 and sensor.pulse_seen_ns > first)
+        cgroup_id = read_id(folder)
+    assert not folder.exists()
+    assert [event for event in others if event.cgroup_id == cgroup_id and not isinstance(event, Lost)] == []
 
 
 def test_a_container_is_watched_from_its_first_breath(box: Box) -> None:
@@ -165,19 +191,47 @@ def test_losses_are_counted_to_the_last_one(objects: Path, folder: Path) -> None
         after = sensor.counters()
         opens = [event for event in events if isinstance(event, Open)]
         delivered = sum(event.cgroup_id == box.id for event in opens)
-        lost = after.lost_by_cgroup[box.id]["open"]
-        assert lost > 0
-        assert delivered + lost == calls
-        assert sum(event.count for event in events if isinstance(event, Lost) and event.of == "open") == lost
+        over = after.over_by_cgroup[box.id]["open"]
+        assert over > 0
+        assert delivered + over == calls
+        assert after.lost == {}  # half the ring is the most that one may hold
+        told = [event for event in events if isinstance(event, Lost) and event.of == "open"]
+        assert {event.cause for event in told} == {"budget"}
+        assert sum(event.count for event in told) == over
         assert sum(event.cgroup_id == other.id for event in opens) == 20
-        assert other.id not in after.lost_by_cgroup
-        mine = [event for event in events if event.cgroup_id == box.id and not isinstance(event, Lost | Cgroup)]
-        assert before.issued[box.id] == len(mine) + sum(after.lost_by_cgroup[box.id].values()) + 1  # its making
+        assert other.id not in after.over_by_cgroup
+        assert before.issued[box.id] == after.delivered_by_cgroup[box.id] + sum(after.over_by_cgroup[box.id].values())
         assert after.delivered == len([event for event in events if not isinstance(event, Lost)])
         assert after.undecodable == 0
         # once read, its credit is whole again
         box.run("call(2, b'/etc/hostname', 1)")
-        assert sensor.counters().lost_by_cgroup[box.id]["open"] == lost
+        assert sensor.counters().over_by_cgroup[box.id]["open"] == over
+
+
+def test_many_flooders_leave_room_for_a_quiet_one(objects: Path, folder: Path) -> None:
+    """Four containers that each would fill the ring, nobody reading: what the quiet one says afterwards all arrives, and all is counted."""
+    calls, flooders = 2000, 4
+    with Sensor(ring_bytes=64 * 1024, credit_bytes=64 * 1024) as sensor:
+        sensor.watch_parent(folder)
+        boxes = []
+        for name in ("a", "b", "c", "d", "quiet"):
+            (folder / name).mkdir()
+            boxes.append(Box(sensor, folder / name))
+        for number, box in enumerate(boxes):
+            many = 10 if number == flooders else calls
+            box.run(f"os.setresuid(65534, 65534, 65534)\nfor _ in range({many}): call(2, b'/etc/shadow', 0)\n", poll=False)
+        events: list[AnyEvent] = []
+        while sensor.poll(0, events.append):
+            pass
+        after = sensor.counters()
+        for number, box in enumerate(boxes):
+            delivered = sum(isinstance(event, Open) and event.cgroup_id == box.id for event in events)
+            untold = sum(by.get(box.id, {}).get("open", 0) for by in (after.lost_by_cgroup, after.over_by_cgroup))
+            assert delivered + untold == (10 if number == flooders else calls)
+            assert bool(untold) == (number != flooders)
+            assert sum(by.get(box.id, {}).get("exit", 0) for by in (after.lost_by_cgroup, after.over_by_cgroup)) <= (
+                number != flooders
+            )
 
 
 def test_an_event_that_was_refused_by_the_handler_does_not_stop_the_next(box: Box) -> None:

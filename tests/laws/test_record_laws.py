@@ -48,6 +48,8 @@ def test_every_record_of_every_kind_decodes_and_a_changed_size_does_not(kind: st
             values.append(data.draw(st.integers(0, len(ORIGINS) - 1)))
         elif field.name == "act":
             values.append(data.draw(st.integers(1, 2)))
+        elif field.length > 1 and field.type not in {"u8", "char"}:
+            values += data.draw(st.lists(st.integers(*_RANGES[field.type]), min_size=field.length, max_size=field.length))
         elif field.length > 1:
             values.append(data.draw(st.binary(min_size=field.length, max_size=field.length)))
         else:
@@ -55,7 +57,7 @@ def test_every_record_of_every_kind_decodes_and_a_changed_size_does_not(kind: st
     fixed = RECORDS[kind].layout.pack(*values)
     size = HEADER.size_bytes + len(fixed) + len(strings)
     numbers = data.draw(st.lists(st.integers(0, 2**31), min_size=9, max_size=9))
-    header = HEADER.layout.pack(*numbers[:3], -numbers[3], *numbers[4:], 0, size, 1, KIND_NUMBERS[kind], 257, b"comm")
+    header = HEADER.layout.pack(*numbers[:3], -numbers[3], *numbers[4:], 0, size, 1, KIND_NUMBERS[kind], 260, 0, b"comm")
     event = _attempt(header + fixed + strings)
     assert event is not None
     assert (event.ret, event.pid, event.comm) == (-numbers[3], numbers[4], "comm")

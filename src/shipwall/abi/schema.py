@@ -10,6 +10,18 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
+from shipwall.abi.call_numbers import NAMES
+from shipwall.abi.calls import (
+    CALLS,
+    FAMILIES,
+    RESULT,
+    SHAPE_MSGHDR,
+    SHAPE_ONLY_EXEC,
+    SHAPE_ONLY_FAILED,
+    SHAPE_WAITS,
+    START_CWD,
+)
+from shipwall.abi.words import BITS
 from shipwall.model.errors import InputError
 
 _WIDTHS = {"u8": 1, "u16": 2, "u32": 4, "s32": 4, "u64": 8, "s64": 8, "char": 1}
@@ -57,62 +69,11 @@ class Record:
         self.layout = struct.Struct("<" + "".join(codes))
 
 
-class Call(NamedTuple):
-    """A system call the sensor reads: its x86-64 number (asm/unistd_64.h) and the family whose program handles it."""
-
-    name: str
-    number: int
-    family: str
-
-
-KINDS = ("fork", "exit", "exec", "open", "connect", "privilege", "module", "namespace", "mount", "duplicate", "cgroup", "compat")
-"""Kinds of record, numbered from 1, and the classes in which losses are counted. `compat` (a 32-bit or x32 call) is only counted."""
+KINDS = ("fork", "exit", "exec", "open", "connect", "privilege", "module", "namespace", "mount", "duplicate", "cgroup", "call")
+"""Kinds of record, numbered from 1, and the classes in which losses are counted."""
 
 ORIGINS = ("unknown", "image", "upper", "tmpfs", "memfd", "mount", "deleted")
 """Where the bytes of an executed file came from, numbered from 0; see `model.event.Exec`."""
-
-FAMILIES = ("open", "connect", "privilege", "module", "namespace", "mount", "duplicate", "exec")
-"""Slots of the tail-call table, numbered from 1 (0 in the table of calls: not wanted)."""
-
-CALLS = (
-    Call("open", 2, "open"),
-    Call("creat", 85, "open"),
-    Call("openat", 257, "open"),
-    Call("openat2", 437, "open"),
-    Call("open_by_handle_at", 304, "open"),
-    Call("connect", 42, "connect"),
-    Call("setuid", 105, "privilege"),
-    Call("setgid", 106, "privilege"),
-    Call("setreuid", 113, "privilege"),
-    Call("setregid", 114, "privilege"),
-    Call("setgroups", 116, "privilege"),
-    Call("setresuid", 117, "privilege"),
-    Call("setresgid", 119, "privilege"),
-    Call("setfsuid", 122, "privilege"),
-    Call("setfsgid", 123, "privilege"),
-    Call("capset", 126, "privilege"),
-    Call("init_module", 175, "module"),
-    Call("finit_module", 313, "module"),
-    Call("delete_module", 176, "module"),
-    Call("bpf", 321, "module"),
-    Call("unshare", 272, "namespace"),
-    Call("setns", 308, "namespace"),
-    Call("clone", 56, "namespace"),
-    Call("clone3", 435, "namespace"),
-    Call("mount", 165, "mount"),
-    Call("umount2", 166, "mount"),
-    Call("move_mount", 429, "mount"),
-    Call("open_tree", 428, "mount"),
-    Call("fsopen", 430, "mount"),
-    Call("pivot_root", 155, "mount"),
-    Call("chroot", 161, "mount"),
-    Call("dup", 32, "duplicate"),
-    Call("dup2", 33, "duplicate"),
-    Call("dup3", 292, "duplicate"),
-    Call("fcntl", 72, "duplicate"),
-    Call("execve", 59, "exec"),
-    Call("execveat", 322, "exec"),
-)
 
 PROGRAMS = (
     "dispatch",
@@ -124,6 +85,7 @@ PROGRAMS = (
     "mount",
     "duplicate",
     "exec_refused",
+    "call",
     "exec",
     "fork",
     "exit",
@@ -133,7 +95,13 @@ HELPERS = ("read_user", "read_kernel", "map_update", "send_signal", "tail_call",
 """Programs and helpers whose failures are counted one by one; both numbered from 0."""
 
 CONSTANTS = {
-    "CALLS_MAX": 512,
+    "CALLS_MAX": 512,  # numbers from 0; the last one stands for every call that has no number here
+    "CALL_OTHER": 511,
+    "CALL_NONE": 0xFFFF,  # in the tables of translation
+    "X32_FIRST": 512,
+    "COUNT_SLOTS": 256,  # containers counted each for itself; slot 0 is shared by all others
+    "RESULT": RESULT,
+    "ADDRESS_MAX": 128,  # bytes of a socket address, and of the buffer's head
     "WATCH_SLOTS": 4096,  # direct-mapped by the low bits of the cgroup id: a power of two
     "NO_SLOT": 0xFFFFFFFF,
     "CLASSES": 16,
@@ -157,6 +125,22 @@ CONSTANTS = {
     "EXEC_KILLED": 2,
     "EXEC_TRUNCATED": 4,
     "EXEC_RESOLVED": 8,
+    "EXEC_USER_WRITABLE": 16,
+    # bits of the header
+    "HEADER_COMPAT": 1,
+    # bits of a call record
+    "CALL_TRUNCATED": 1,
+    # bits and places of a shape
+    "SHAPE_ONLY_FAILED": SHAPE_ONLY_FAILED,
+    "SHAPE_ONLY_EXEC": SHAPE_ONLY_EXEC,
+    "SHAPE_WAITS": SHAPE_WAITS,
+    "SHAPE_MSGHDR": SHAPE_MSGHDR,
+    "START_CWD": START_CWD,
+    # layer of an overlay's file
+    "LAYER_LOWER": 1,
+    "LAYER_UPPER": 2,
+    # settings
+    "SETTING_ENVIRONMENT": 1,
     # act of a cgroup record
     "CGROUP_MADE": 1,
     "CGROUP_REMOVED": 2,
@@ -164,7 +148,8 @@ CONSTANTS = {
 
 HEADER = Record(
     "header",
-    "What every record starts with. time_ns: CLOCK_BOOTTIME. sequence counts per cgroup: a hole in it is a loss.",
+    "What every record starts with. time_ns: CLOCK_BOOTTIME. sequence counts per cgroup: a hole in it is a loss. call: number of the "
+    "x86-64 call, also for a 32-bit one (HEADER_COMPAT).",
     Field("time_ns", "u64"),
     Field("cgroup_id", "u64"),
     Field("sequence", "u64"),
@@ -179,26 +164,49 @@ HEADER = Record(
     Field("slot", "u32"),
     Field("kind", "u16"),
     Field("call", "u16"),
-    Field("pad", "u32"),
+    Field("bits", "u32"),
     Field("comm", "char", 16),
 )
 
 RECORDS: dict[str, Record] = {
     record.name: record
     for record in (
-        Record("fork", "The child.", Field("child_pid", "u32"), Field("child_ns_pid", "u32")),
+        Record(
+            "fork",
+            "The child, and the CLONE_* flags of the call.",
+            Field("child_pid", "u32"),
+            Field("child_ns_pid", "u32"),
+            Field("flags", "u64"),
+        ),
         Record("exit", "Nothing but the header."),
         Record(
             "exec",
-            "Strings: path (EXEC_RESOLVED) or the folder a relative `asked` starts from, asked, arguments separated by NUL.",
+            "Strings: path (EXEC_RESOLVED) or the folder a relative `asked` starts from, asked, arguments separated by NUL, working "
+            "folder, environment (SETTING_ENVIRONMENT) as the arguments. Times of the inode in ns since 1970; groups and session by "
+            "their leaders' "
+            "pids; tty as the kernel's major * 256 + minor, 0 none; login_uid -1: none. Of a refused exec only the strings.",
             Field("inode", "u64"),
+            Field("ctime_ns", "u64"),
+            Field("mtime_ns", "u64"),
+            Field("cap_effective", "u64"),
+            Field("cap_permitted", "u64"),
+            Field("cap_inheritable", "u64"),
+            Field("session", "u32"),
+            Field("group", "u32"),
+            Field("ns_group", "u32"),
+            Field("tty", "u32"),
+            Field("login_uid", "s32"),
+            Field("pad_times", "u32"),
             Field("device", "u32"),
             Field("old_uid", "u32"),
             Field("path_length", "u16"),
             Field("asked_length", "u16"),
             Field("argv_length", "u16"),
+            Field("cwd_length", "u16"),
+            Field("environment_length", "u16"),
             Field("origin", "u8"),
             Field("bits", "u8"),
+            Field("pad", "u32"),
             Field("parent_comm", "char", 16),
         ),
         Record(
@@ -212,15 +220,20 @@ RECORDS: dict[str, Record] = {
         ),
         Record(
             "connect",
-            "String: the path of a unix socket. port in host order, address in network order (IPv4 in the first 4 bytes).",
+            "String: the path of a unix socket. port in host order, address in network order (IPv4 in the first 4 bytes). asked_*: what "
+            "the caller's memory says after the call, asked_family 0 when it cannot be read.",
             Field("fd", "s32"),
             Field("family", "u16"),
             Field("type", "u16"),
             Field("protocol", "u16"),
             Field("port", "u16"),
             Field("path_length", "u16"),
-            Field("pad", "u16"),
+            Field("local_port", "u16"),
+            Field("asked_family", "u16"),
+            Field("asked_port", "u16"),
             Field("address", "u8", 16),
+            Field("local", "u8", 16),
+            Field("asked_address", "u8", 16),
         ),
         Record(
             "privilege",
@@ -258,6 +271,34 @@ RECORDS: dict[str, Record] = {
             Field("address", "u8", 16),
         ),
         Record(
+            "call",
+            "A call of the generic handler (`abi.calls`). Two descriptors: inode, device, mode and layer of the file; family to remote of "
+            "a socket (ports in host order, 16 bytes of address each). Strings: for each of two strings the folder it starts from and what "
+            "was asked, then the paths of the two descriptors, a socket address and the head of a buffer from the caller's memory.",
+            Field("arguments", "u64", 6),
+            Field("inode", "u64", 2),
+            Field("device", "u32", 2),
+            Field("mode", "u16", 2),
+            Field("family", "u16", 2),
+            Field("type", "u16", 2),
+            Field("protocol", "u16", 2),
+            Field("local_port", "u16", 2),
+            Field("remote_port", "u16", 2),
+            Field("first_start_length", "u16"),
+            Field("first_length", "u16"),
+            Field("second_start_length", "u16"),
+            Field("second_length", "u16"),
+            Field("first_path_length", "u16"),
+            Field("second_path_length", "u16"),
+            Field("address_length", "u16"),
+            Field("data_length", "u16"),
+            Field("layer", "u8", 2),
+            Field("bits", "u8"),
+            Field("pad", "u8", 5),
+            Field("local", "u8", 32),
+            Field("remote", "u8", 32),
+        ),
+        Record(
             "cgroup",
             "String: path below the cgroup mount. header.cgroup_id is the maker's.",
             Field("made_id", "u64"),
@@ -272,7 +313,8 @@ RECORDS: dict[str, Record] = {
 WATCH = Record(
     "watch",
     "A watched cgroup (value of `watches`, direct-mapped, and of `crowded`). root_device: its root file system, once known. "
-    "collided: another id wanted this slot and lives in `crowded`. produced and consumed bytes of the ring: the credit.",
+    "collided: another id wanted this slot and lives in `crowded`. produced and consumed bytes of the ring: the credit. counting: its slot "
+    "in `counts`. lost: no room in the ring; over: more unread than its share, both by class.",
     Field("cgroup_id", "u64"),
     Field("sequence", "u64"),
     Field("produced_bytes", "u64"),
@@ -281,17 +323,49 @@ WATCH = Record(
     Field("collided", "u32"),
     Field("root_device", "u32"),
     Field("slot", "u32"),
+    Field("counting", "u32"),
+    Field("pad", "u32"),
     Field("lost", "u64", CONSTANTS["CLASSES"]),
+    Field("over", "u64", CONSTANTS["CLASSES"]),
+)
+
+COUNTS = Record(
+    "counts",
+    "How often a container made each call, and how often it failed; one for each CPU.",
+    Field("calls", "u64", CONSTANTS["CALLS_MAX"]),
+    Field("errors", "u64", CONSTANTS["CALLS_MAX"]),
+)
+
+SHAPE = Record(
+    "shape",
+    "What the generic handler does for a call. Places are arguments + 1 (RESULT + 1: the result), 0 none; starts: the place of the "
+    "folder's descriptor, START_CWD for the working folder, 0 for a string that is no path.",
+    Field("strings", "u8", 2),
+    Field("starts", "u8", 2),
+    Field("descriptors", "u8", 2),
+    Field("address", "u8"),
+    Field("address_size", "u8"),
+    Field("data", "u8"),
+    Field("data_size", "u8"),
+    Field("bits", "u8"),
+    Field("pad", "u8"),
 )
 
 SETTINGS = Record(
     "settings",
     "The only value of `settings`, written by Python and read by every program. families: which family handles each call, 0 none. "
-    "own_flags, other_flags: what the cgroup of a new container gets, below a parent of the engine and elsewhere.",
+    "own_flags, other_flags: what the cgroup of a new container gets, below a parent of the engine and elsewhere. compat, x32 (from "
+    "X32_FIRST on), socket_calls: the x86-64 number of another caller's call, CALL_NONE for none. word_lengths, words: abi/words.py.",
     Field("credit_bytes", "u64"),
     Field("own_flags", "u32"),
     Field("other_flags", "u32"),
+    Field("bits", "u32"),
+    Field("word_lengths", "u32"),
+    Field("words", "u64", BITS // 64),
     Field("families", "u8", CONSTANTS["CALLS_MAX"]),
+    Field("compat", "u16", CONSTANTS["CALLS_MAX"]),
+    Field("x32", "u16", 64),
+    Field("socket_calls", "u16", 32),
 )
 
 PREFIX = Record(
@@ -316,7 +390,7 @@ def numbered(names: tuple[str, ...], start: int) -> dict[str, int]:
 KIND_NUMBERS = numbered(KINDS, 1)
 ORIGIN_NUMBERS = numbered(ORIGINS, 0)
 FAMILY_NUMBERS = numbered(FAMILIES, 1)
-CALL_NAMES = {call.number: call.name for call in CALLS}
+CALL_NAMES = NAMES
 
 
 def enumerators() -> dict[str, int]:
@@ -335,5 +409,5 @@ def enumerators() -> dict[str, int]:
 
 def structs() -> dict[str, Record]:
     """Every shared struct under its C name."""
-    records = [HEADER, *RECORDS.values(), WATCH, SETTINGS, PREFIX, PARENT]
+    records = [HEADER, *RECORDS.values(), WATCH, COUNTS, SHAPE, SETTINGS, PREFIX, PARENT]
     return {f"shipwall_{record.name}": record for record in records if record.fields}

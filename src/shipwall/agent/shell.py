@@ -48,6 +48,7 @@ from shipwall.journeys.respond import Responder
 from shipwall.kernel.cgroups import find_path, list_containers, unified_mount
 from shipwall.kernel.cost import Cost
 from shipwall.kernel.processes import read_processes
+from shipwall.kernel.pulse import Pulse
 from shipwall.kernel.sensor import CHILDREN, EVENTS, KILL_DRIFT, NOTHING_COUNTED, Sensor
 from shipwall.model.alert import Alert
 from shipwall.model.container import ContainerFacts
@@ -57,6 +58,7 @@ from shipwall.model.event import AnyEvent
 from shipwall.model.wire import AnyMessage, Command, CommandResult, Health, ResponseStep, SilenceSet
 from shipwall.response.plan import Declined, Plan, plan_response, render_plan
 from shipwall.response.policy import ResponsePolicy, parse_response_policy
+from shipwall.runtime.rules.calls import read_calls
 from shipwall.runtime.rules.paths import read_paths
 from shipwall.runtime.watch import Watch
 
@@ -64,6 +66,7 @@ HEALTH_S = 2.0
 COST_S = 30.0
 RESUME_S = 5.0
 REGISTRY_S = 60.0
+BLIND_S = 6.0  # without a self-check for so long, the node counts as blind
 
 
 @dataclass
@@ -99,6 +102,7 @@ class Agent:
         self._jobs: queue.Queue[tuple[Plan, Alert, tuple[AnyEvent, ...]] | Command | None] = queue.Queue()
         self.outbox = Outbox(self.instance.link_socket, self.instance.agent / "outbox", self._received, say)
         self.sensor = Sensor() if settings.sensor else None
+        self.pulse: Pulse | None = None
         self.acts = Acts()
         self.responder: Responder | None = None
         self.engine_watch: EngineWatch | None = None
@@ -113,8 +117,10 @@ class Agent:
 
     def run(self) -> None:
         """Watch until SIGTERM or SIGINT."""
-        with self.sensor or contextlib.nullcontext():
+        with contextlib.ExitStack() as stack:
             if self.sensor is not None:
+                stack.enter_context(self.sensor)
+                self.pulse = stack.enter_context(Pulse(self.sensor))
                 self._start_sensor(self.sensor)
             if self.settings.engine is not None:
                 self._start_engine(self.settings.engine)
@@ -141,6 +147,7 @@ class Agent:
 
     def _start_sensor(self, sensor: Sensor) -> None:
         self.core.processes(read_processes())
+        sensor.set_calls(read_calls(self.core.watch.rules))
         sensor.set_open_prefixes(read_paths(self.core.watch.rules).prefixes)
         for pid in filter(None, (os.getpid(), self.settings.engine and daemon_pid(self.settings.engine))):
             sensor.leave_mount_namespace(Path(f"/proc/{pid}/ns/mnt").stat().st_ino)
@@ -402,6 +409,7 @@ class Agent:
     def _tick(self) -> None:
         self._follow_functions()
         self._keep_observed()
+        self._check_pulse()
         self._measure_cost()
         self.outbox.put(self.health())
 
@@ -427,6 +435,20 @@ class Agent:
         self._watch_containers()  # whatever the engine says
         self._meet_safely()
 
+    def _check_pulse(self) -> None:
+        """Let our own act happen, and say so while those before it do not come back: never silently blind."""
+        if self.pulse is None:
+            return
+        self.pulse.beat()
+        silence_s = self.pulse.silence_s()
+        if silence_s <= BLIND_S:
+            if self._failed.pop("self-check", None):
+                say("self-check: the sensor sees its own acts again")
+        else:
+            if "self-check" not in self._failed:
+                say(f"self-check: no act of our own seen for {silence_s:.0f} s: the sensor is blind")
+            self._failed["self-check"] = f"no act of our own seen for {silence_s:.0f} s"
+
     def _measure_cost(self) -> None:
         """Sample the sensor's cost when it is due. The counting is on for a fifth of a second of each half minute."""
         if self.sensor is None or time.monotonic() < self._cost_due:
@@ -447,7 +469,9 @@ class Agent:
             time_ns=time.time_ns(),
             started_ns=self.started_ns,
             delivered=counters.delivered,
-            lost=counters.lost | ({"outbox": self.outbox.lost} if self.outbox.lost else {}),
+            lost=counters.lost
+            | {f"{kind} over budget": n for kind, n in counters.over.items()}
+            | ({"outbox": self.outbox.lost} if self.outbox.lost else {}),
             helper_errors=counters.helper_errors,
             containers=len(self.core.containers),
             rss_bytes=_rss_bytes(),

@@ -107,6 +107,15 @@ def _format(level: int, pattern: bytes, arguments: int) -> int:
 _keep_words = _PRINT(_format)
 
 
+@functools.cache
+def possible_cpus() -> int:
+    """How many values a per-CPU map has. Raises KernelError."""
+    count = int(libbpf().libbpf_num_possible_cpus())
+    if count < 1:
+        raise KernelError("possible CPUs", os.strerror(-count), errno=-count)
+    return count
+
+
 class Map:
     """One map of a loaded object, by its descriptor."""
 

@@ -17,10 +17,12 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from shipwall.abi.btf import parse_object_btf
+from shipwall.abi.call_numbers import I386, NAMES, NUMBERS, SOCKET_CALLS, X32
+from shipwall.abi.calls import CALLS, CALLS_BY_NAME, shape_of
 from shipwall.abi.layouts import find_differences
 from shipwall.abi.schema import (
-    CALLS,
     CONSTANTS,
+    COUNTS,
     FAMILY_NUMBERS,
     HELPERS,
     KINDS,
@@ -28,9 +30,11 @@ from shipwall.abi.schema import (
     PREFIX,
     PROGRAMS,
     SETTINGS,
+    SHAPE,
     WATCH,
 )
-from shipwall.kernel.bpf import OBJECTS, BpfObject, RunStats, run_stats
+from shipwall.abi.words import word_set
+from shipwall.kernel.bpf import OBJECTS, BpfObject, RunStats, possible_cpus, run_stats
 from shipwall.kernel.cgroups import checked_id, join, list_cgroups, list_descendants, read_id, unified_mount
 from shipwall.kernel.cost import Cost, sample_cost
 from shipwall.kernel.ring import Ring
@@ -50,28 +54,56 @@ _WATCH_WORDS = WATCH.size_bytes // 8
 _CONSUMED_WORD = WATCH.offsets["consumed_bytes"] // 8
 _FLAGS_WORD = WATCH.offsets["flags"] // 8
 _LOST_WORD = WATCH.offsets["lost"] // 8
+_OVER_WORD = WATCH.offsets["over"] // 8
+_COUNTING_WORD = WATCH.offsets["counting"] // 8
+_NO_CALL = CONSTANTS["CALL_NONE"]
+_FOREIGN = NUMBERS | {"send": NUMBERS["sendto"], "recv": NUMBERS["recvfrom"]}
 _SWEEP_NS = 1_000_000_000
+DEFAULT_CALLS = tuple(call.name for call in CALLS if "hot" not in call.options)
+"""What is read when nobody asks for anything else."""
 _BATCH = 10_000  # a flood must not keep the caller from its other work, nor losses from being told
 _CLASSES = dict(enumerate(KINDS, 1))
 
 
-class Counters(NamedTuple):
-    """Since start. `issued` is what the kernel programs made per cgroup still watched: delivered + lost + what still waits.
+class Watched(NamedTuple):
+    """One watched cgroup as the kernel keeps it: `lost` and `over` by number of class, `counting` its slot among the counters."""
 
-    `lost` by class, `lost_by_cgroup` id → class → count (forgotten cgroups included). `helper_errors` `program/helper` → count.
-    `undecodable` records were delivered and not understood.
+    cgroup_id: int
+    sequence: int
+    flags: int
+    counting: int
+    lost: list[int]
+    over: list[int]
+
+
+class CallCount(NamedTuple):
+    """How often a call was made, and how many of those failed."""
+
+    calls: int
+    errors: int
+
+
+class Counters(NamedTuple):
+    """Since start. `issued` is what the kernel programs made per cgroup still watched: delivered + lost + over budget + what waits.
+
+    `lost` by class: there was no room in the ring; `over` by class: the cgroup had more than its share of it unread. `*_by_cgroup`
+    id → class → count (forgotten cgroups included). `helper_errors` `program/helper` → count. `undecodable` records were delivered and
+    not understood.
     """
 
     delivered: int
     undecodable: int
     lost: dict[str, int]
     lost_by_cgroup: dict[int, dict[str, int]]
+    over: dict[str, int]
+    over_by_cgroup: dict[int, dict[str, int]]
+    delivered_by_cgroup: dict[int, int]
     issued: dict[int, int]
     helper_errors: dict[str, int]
     pending_bytes: int
 
 
-NOTHING_COUNTED = Counters(0, 0, {}, {}, {}, {}, 0)
+NOTHING_COUNTED = Counters(0, 0, {}, {}, {}, {}, {}, {}, {}, 0)
 """Where no sensor runs."""
 
 
@@ -95,10 +127,15 @@ class Sensor:
         self._delivered = 0
         self._undecodable = 0
         self._seq = 0
+        self._pulse_id = 0
+        self.pulse_seen_ns = 0
+        """When (monotonic) the self-check's own act last came back; 0: never."""
         self._swept_ns = 0
         self._wall_offset_ns = 0
-        self._reported: dict[int, list[int]] = {}
+        self._reported: dict[int, tuple[list[int], list[int]]] = {}
         self._lost: dict[int, dict[str, int]] = {}
+        self._over: dict[int, dict[str, int]] = {}
+        self._delivered_by_cgroup: dict[int, int] = {}
         self._prefixes: set[str] = set()
         self._parents: set[str] = set()
 
@@ -126,8 +163,9 @@ class Sensor:
             self._maps = [settings_map, watches_map]
             self._object = loaded
             stack.callback(self._release)
-            SETTINGS.layout.pack_into(self._settings, 0, self._credit_bytes, 0, 0, bytes(CONSTANTS["CALLS_MAX"]))
-            self.set_calls(call.name for call in CALLS)
+            struct.pack_into("<Q", self._settings, SETTINGS.offsets["credit_bytes"], self._credit_bytes)
+            self._describe_calls(loaded)
+            self.set_calls(DEFAULT_CALLS)
             self._synchronise_clock()
             for process in ("self", "1"):
                 with contextlib.suppress(OSError):  # /proc may hide the first process
@@ -135,6 +173,21 @@ class Sensor:
             for name in _ATTACHED:
                 loaded.attach(name)
             stack.pop_all()
+
+    def _describe_calls(self, loaded: BpfObject) -> None:
+        """Tell the kernel part what each call's arguments are, and which number a foreign caller's call has."""
+        table = loaded.map("shapes")
+        for call in CALLS:
+            shape = shape_of(call)
+            table.update(call.number.to_bytes(4, "little"), SHAPE.layout.pack(*_flat(shape)))
+        for name, start, size in (
+            ("compat", 0, CONSTANTS["CALLS_MAX"]),
+            ("x32", CONSTANTS["X32_FIRST"], 64),
+            ("socket_calls", 0, 32),
+        ):
+            names = {"compat": I386, "x32": X32, "socket_calls": SOCKET_CALLS}[name]
+            numbers = [_FOREIGN.get(names.get(start + index, ""), _NO_CALL) for index in range(size)]
+            struct.pack_into(f"<{size}H", self._settings, SETTINGS.offsets[name], *numbers)
 
     def close(self) -> None:
         """Detach and unload. May be called twice."""
@@ -213,7 +266,7 @@ class Sensor:
 
     def flags(self, cgroup_id: int) -> int:
         """The flags with which a cgroup is watched; 0 when it is not."""
-        return next((flags for found, _, flags, _ in self._watched() if found == cgroup_id), 0)
+        return next((watched.flags for watched in self._watched() if watched.cgroup_id == cgroup_id), 0)
 
     def unwatch(self, cgroup_id: int) -> None:
         """Produce nothing more for this cgroup; what waits is still delivered, its counters stay until the next sweep."""
@@ -235,6 +288,7 @@ class Sensor:
         """
         wanted = {prefix for prefix in prefixes if prefix}
         table = self._loaded.map("prefixes")
+        self._set_words(wanted | self._prefixes)
         for prefix in wanted - self._prefixes:
             table.update(_prefix_key(prefix), b"\1")
         kept = {_prefix_key(prefix) for prefix in wanted}
@@ -242,15 +296,33 @@ class Sensor:
             if (key := _prefix_key(prefix)) not in kept:
                 table.delete(key)
         self._prefixes = wanted
+        self._set_words(wanted)
+
+    def _set_words(self, prefixes: Iterable[str]) -> None:
+        lengths, words = word_set(prefix.encode("utf-8", "surrogateescape") for prefix in prefixes)
+        struct.pack_into(f"<{len(words)}Q", self._settings, SETTINGS.offsets["words"], *words)
+        struct.pack_into("<I", self._settings, SETTINGS.offsets["word_lengths"], lengths)
 
     def set_calls(self, names: Iterable[str]) -> None:
-        """Read exactly these system calls (names of `abi.schema.CALLS`) from now on. Raises InputError on another name."""
+        """Read exactly these system calls (names of `abi.calls.CALLS`) from now on. Raises InputError on another name.
+
+        All others are still counted.
+        """
         wanted = set(names)
-        if unknown := wanted - {call.name for call in CALLS}:
+        if unknown := wanted - set(CALLS_BY_NAME):
             raise InputError(f"system call {min(unknown)}", "is not among those the sensor can read")
         start = SETTINGS.offsets["families"]
         for call in CALLS:
             self._settings[start + call.number] = FAMILY_NUMBERS[call.family] if call.name in wanted else 0
+
+    def follow_pulse(self, cgroup_id: int) -> None:
+        """Keep the events of this cgroup to ourselves (0: of none): their coming shows that the sensor sees."""
+        self._pulse_id = cgroup_id
+
+    def set_environment(self, *, wanted: bool) -> None:
+        """Whether the event of an exec carries the environment: off at start, because secrets are kept there."""
+        bits = CONSTANTS["SETTING_ENVIRONMENT"] if wanted else 0
+        struct.pack_into("<I", self._settings, SETTINGS.offsets["bits"], bits)
 
     # --- what comes back ---
 
@@ -279,9 +351,16 @@ class Sensor:
             self._delivered += 1
             try:
                 header = parse_header(data)
+                owner = header.cgroup_id
                 if header.slot < _SLOTS:
-                    self._watches[header.slot * _WATCH_WORDS + _CONSUMED_WORD] += (len(data) + 15) & ~7
+                    at = header.slot * _WATCH_WORDS
+                    self._watches[at + _CONSUMED_WORD] += (len(data) + 15) & ~7
+                    owner = self._watches[at]  # of a cgroup that was made: itself, not its maker
+                if header.cgroup_id == self._pulse_id:
+                    self.pulse_seen_ns = time.monotonic_ns()
+                    continue
                 self._seq += 1
+                self._delivered_by_cgroup[owner] = self._delivered_by_cgroup.get(owner, 0) + 1
                 event = decode_record(data, seq=self._seq, wall_offset_ns=self._wall_offset_ns, header=header)
             except InputError:
                 self._undecodable += 1
@@ -293,21 +372,25 @@ class Sensor:
     def _synchronise_clock(self) -> None:
         self._wall_offset_ns = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
-    def _watched(self) -> list[tuple[int, int, int, list[int]]]:
-        """(cgroup id, sequence, flags, losses by class number) of every watched cgroup."""
+    def _watched(self) -> list[Watched]:
         words = self._watches
+        classes = CONSTANTS["CLASSES"]
         found = []
         for slot, cgroup_id in enumerate(words[::_WATCH_WORDS].tolist()):
             if cgroup_id:
-                start = slot * _WATCH_WORDS
-                lost = words[start + _LOST_WORD : start + _LOST_WORD + CONSTANTS["CLASSES"]].tolist()
-                found.append((cgroup_id, words[start + 1], words[start + _FLAGS_WORD] & 0xFFFFFFFF, lost))
+                at = slot * _WATCH_WORDS
+                lost = words[at + _LOST_WORD : at + _LOST_WORD + classes].tolist()
+                over = words[at + _OVER_WORD : at + _OVER_WORD + classes].tolist()
+                low = 0xFFFFFFFF
+                found.append(
+                    Watched(cgroup_id, words[at + 1], words[at + _FLAGS_WORD] & low, words[at + _COUNTING_WORD] & low, lost, over)
+                )
         crowded = self._loaded.map("crowded")
         for key in crowded.keys(8):
             value = crowded.lookup(key, WATCH.size_bytes)
             if value is not None:
-                cgroup_id, sequence, _, _, flags, _, _, _, *lost = WATCH.layout.unpack(value)
-                found.append((cgroup_id, sequence, flags, lost))
+                cgroup_id, sequence, _, _, flags, _, _, _, counting, *by_class = WATCH.layout.unpack(value)
+                found.append(Watched(cgroup_id, sequence, flags, counting, by_class[:classes], by_class[classes:]))
         return found
 
     def _sweep(self, on_event: Callable[[AnyEvent], None]) -> int:
@@ -316,22 +399,33 @@ class Sensor:
         self._synchronise_clock()
         drained = self._ring.pending_bytes() == 0
         count = 0
-        for cgroup_id, _, flags, lost in self._watched():
-            before = self._reported.get(cgroup_id, [0] * CONSTANTS["CLASSES"])
-            if lost != before:
-                for number, (now, then) in enumerate(zip(lost, before, strict=True)):
-                    if now > then:
-                        self._seq += 1
-                        on_event(self._lost_event(cgroup_id, _CLASSES.get(number, f"class {number}"), now - then))
-                        count += 1
-                self._reported[cgroup_id] = lost
-                self._lost[cgroup_id] = {_CLASSES.get(number, f"class {number}"): n for number, n in enumerate(lost) if n}
-            if flags & _GONE and drained:
-                self._control(CONSTANTS["CONTROL_FORGET"], cgroup_id, 0)
-                self._reported.pop(cgroup_id, None)
+        none = [0] * CONSTANTS["CLASSES"]
+        for watched in self._watched():
+            cgroup_id = watched.cgroup_id
+            before = self._reported.get(cgroup_id, (none, none))
+            if (watched.lost, watched.over) != before:
+                for cause, now_all, then_all in zip(("ring", "budget"), (watched.lost, watched.over), before, strict=True):
+                    for number, (now, then) in enumerate(zip(now_all, then_all, strict=True)):
+                        if now > then:
+                            self._seq += 1
+                            on_event(self._lost_event(cgroup_id, _class_name(number), now - then, cause))
+                            count += 1
+                self._reported[cgroup_id] = (watched.lost, watched.over)
+                self._lost[cgroup_id] = _by_class(watched.lost)
+                self._over[cgroup_id] = _by_class(watched.over)
+            if watched.flags & _GONE and drained:
+                self._forget(watched)
         return count
 
-    def _lost_event(self, cgroup_id: int, kind: str, count: int) -> Lost:
+    def _forget(self, watched: Watched) -> None:
+        if watched.counting:  # the next container in this slot begins at nothing
+            zero = bytes(COUNTS.size_bytes * possible_cpus())
+            self._loaded.map("counts").update(watched.counting.to_bytes(4, "little"), zero)
+        self._control(CONSTANTS["CONTROL_FORGET"], watched.cgroup_id, 0)
+        self._reported.pop(watched.cgroup_id, None)
+        self._delivered_by_cgroup.pop(watched.cgroup_id, None)
+
+    def _lost_event(self, cgroup_id: int, kind: str, count: int, cause: str) -> Lost:
         return Lost(
             seq=self._seq,
             time_ns=time.time_ns(),
@@ -345,31 +439,52 @@ class Sensor:
             comm="",
             of=kind,
             count=count,
+            cause=cause,
         )
 
     # --- its own health ---
 
     def counters(self) -> Counters:
         """What was delivered, lost and failed up to now."""
-        lost_by_cgroup = dict(self._lost)
+        lost_by_cgroup = {cgroup_id: lost for cgroup_id, lost in self._lost.items() if lost}
+        over_by_cgroup = {cgroup_id: over for cgroup_id, over in self._over.items() if over}
         issued = {}
-        for cgroup_id, sequence, _, lost in self._watched():
-            issued[cgroup_id] = sequence
-            if any(lost):
-                lost_by_cgroup[cgroup_id] = {_CLASSES.get(number, f"class {number}"): n for number, n in enumerate(lost) if n}
-        totals: dict[str, int] = {}
-        for by_class in lost_by_cgroup.values():
-            for kind, count in by_class.items():
-                totals[kind] = totals.get(kind, 0) + count
+        for watched in self._watched():
+            issued[watched.cgroup_id] = watched.sequence
+            if any(watched.lost):
+                lost_by_cgroup[watched.cgroup_id] = _by_class(watched.lost)
+            if any(watched.over):
+                over_by_cgroup[watched.cgroup_id] = _by_class(watched.over)
         return Counters(
             delivered=self._delivered,
             undecodable=self._undecodable,
-            lost=totals,
+            lost=_totals(lost_by_cgroup),
             lost_by_cgroup=lost_by_cgroup,
+            over=_totals(over_by_cgroup),
+            over_by_cgroup=over_by_cgroup,
+            delivered_by_cgroup=dict(self._delivered_by_cgroup),
             issued=issued,
             helper_errors=self._helper_errors(),
             pending_bytes=self._ring.pending_bytes(),
         )
+
+    def calls(self) -> dict[int, dict[str, CallCount]]:
+        """Cgroup id → name of the call → how often: every call of every watched cgroup since it is watched, 32-bit ones by their equal.
+
+        `other` are calls without a number here. What is counted under id 0 belongs to the cgroups for which no slot was left.
+        """
+        table = self._loaded.map("counts")
+        places = {watched.counting: watched.cgroup_id for watched in self._watched() if watched.counting}
+        found = {}
+        for slot, cgroup_id in {0: 0, **places}.items():
+            value = table.lookup(slot.to_bytes(4, "little"), COUNTS.size_bytes * possible_cpus())
+            if value is not None and (counts := _sum_counts(value)):
+                found[cgroup_id] = counts
+        return found
+
+    def uncounted(self) -> list[int]:
+        """Watched cgroups whose calls are counted together, under id 0, because the slots were all taken."""
+        return [watched.cgroup_id for watched in self._watched() if not watched.counting]
 
     def _helper_errors(self) -> dict[str, int]:
         table = self._loaded.map("failures")
@@ -433,3 +548,40 @@ class Sensor:
 def _prefix_key(prefix: str) -> bytes:
     path = prefix.encode("utf-8", "surrogateescape")[: CONSTANTS["PREFIX_MAX"]]
     return PREFIX.layout.pack(len(path) * 8, path)
+
+
+def _flat(shape: Iterable[int | tuple[int, ...]]) -> list[bytes | int]:
+    """The members of a shape as its layout packs them: pairs are byte strings."""
+    return [bytes(member) if isinstance(member, tuple) else member for member in shape]
+
+
+def _class_name(number: int) -> str:
+    return _CLASSES.get(number, f"class {number}")
+
+
+def _by_class(counts: list[int]) -> dict[str, int]:
+    return {_class_name(number): count for number, count in enumerate(counts) if count}
+
+
+def _totals(by_cgroup: dict[int, dict[str, int]]) -> dict[str, int]:
+    totals: dict[str, int] = {}
+    for by_class in by_cgroup.values():
+        for kind, count in by_class.items():
+            totals[kind] = totals.get(kind, 0) + count
+    return totals
+
+
+def _sum_counts(value: bytes) -> dict[str, CallCount]:
+    """The counts of all CPUs together."""
+    many = CONSTANTS["CALLS_MAX"]
+    words = memoryview(value).cast("Q")
+    each = COUNTS.size_bytes // 8
+    found: dict[str, CallCount] = {}
+    for number in range(many):
+        calls = sum(words[at + number] for at in range(0, len(words), each))
+        if calls:
+            errors = sum(words[at + many + number] for at in range(0, len(words), each))
+            name = NAMES.get(number, "other")
+            before = found.get(name, CallCount(0, 0))
+            found[name] = CallCount(before.calls + calls, before.errors + errors)
+    return found

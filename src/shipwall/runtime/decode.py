@@ -6,18 +6,23 @@ so nothing is lost and nothing fails.
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import posixpath
 import re
+import stat
 import struct
 from typing import Any, NamedTuple
 
-from shipwall.abi.schema import CALL_NAMES, CONSTANTS, HEADER, KIND_NUMBERS, ORIGINS, RECORDS
+from shipwall.abi.calls import CALLS_BY_NUMBER
+from shipwall.abi.schema import CALL_NAMES, CONSTANTS, HEADER, KIND_NUMBERS, ORIGINS, RECORDS, Field
 from shipwall.model.errors import InputError
 from shipwall.model.event import (
     AnyEvent,
+    Call,
     Cgroup,
     Connect,
+    Descriptor,
     Duplicate,
     Exec,
     Exit,
@@ -29,15 +34,37 @@ from shipwall.model.event import (
     Privilege,
 )
 
+
+def _members(field: Field) -> list[str]:
+    """What an unpacked field is called: an array of numbers becomes `name_0`, `name_1`, ..."""
+    if field.length == 1 or field.type in {"char", "u8"}:  # bytes stay together
+        return [field.name]
+    return [f"{field.name}_{index}" for index in range(field.length)]
+
+
 _AF_UNIX, _AF_INET, _AF_INET6 = 1, 2, 10
 _FAMILIES = {_AF_UNIX: "unix", _AF_INET: "ipv4", _AF_INET6: "ipv6", 16: "netlink"}
 _PROTOCOLS = {6: "tcp", 262: "tcp", 17: "udp", 136: "udp"}  # 262: MPTCP, 136: UDP-Lite
 _BPF_COMMANDS = {0: "BPF_MAP_CREATE", 5: "BPF_PROG_LOAD", 8: "BPF_PROG_ATTACH", 18: "BPF_BTF_LOAD", 28: "BPF_LINK_CREATE"}
+_RAW_PROTOCOLS = {1: "icmp", 58: "icmp", 255: "raw"}
+_FILE_TYPES = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "directory",
+    stat.S_IFIFO: "fifo",
+    stat.S_IFCHR: "char",
+    stat.S_IFBLK: "block",
+}
+_LAYERS = {CONSTANTS["LAYER_LOWER"]: "lower", CONSTANTS["LAYER_UPPER"]: "upper"}
+_CONNECTED = {0, -errno.EINPROGRESS}
+_NUMBERS = {name: number for number, name in CALL_NAMES.items()}
 _CGROUP_ACTS = {CONSTANTS["CGROUP_MADE"]: "made", CONSTANTS["CGROUP_REMOVED"]: "removed"}
 _CONTAINER = re.compile(r"(?:[a-z-]{1,20}-)?([0-9a-f]{64})(?:\.scope)?\Z")
 _KINDS = {number: name for name, number in KIND_NUMBERS.items()}
 _LENGTHS = {name: [field.name for field in record.fields if field.name.endswith("_length")] for name, record in RECORDS.items()}
-_NAMES = {name: [field.name for field in record.fields if not field.name.startswith("pad")] for name, record in RECORDS.items()}
+_NAMES = {
+    name: [member for field in record.fields if not field.name.startswith("pad") for member in _members(field)]
+    for name, record in RECORDS.items()
+}
 
 Fields = dict[str, Any]
 
@@ -59,6 +86,7 @@ class Header(NamedTuple):
     slot: int
     kind: int
     call: int
+    bits: int
     comm: bytes
 
 
@@ -107,7 +135,8 @@ def decode_record(data: bytes, *, seq: int, wall_offset_ns: int, header: Header 
         "gid": header.gid,
         "comm": _text(header.comm.partition(b"\0")[0]),
         "ret": header.ret,
-        "syscall": CALL_NAMES.get(header.call, ""),
+        "syscall": CALL_NAMES.get(header.call, "") if header.call or kind == "call" else "",
+        "foreign": bool(header.bits & CONSTANTS["HEADER_COMPAT"]),
     }
     return _BUILDERS[kind](common, fields, strings)
 
@@ -156,7 +185,7 @@ def _device(kernel: int) -> int:
 
 
 def _fork(common: Fields, fields: Fields, _strings: list[bytes]) -> AnyEvent:
-    return Fork(**common, child_pid=fields["child_pid"], child_ns_pid=fields["child_ns_pid"])
+    return Fork(**common, child_pid=fields["child_pid"], child_ns_pid=fields["child_ns_pid"], flags=fields["flags"])
 
 
 def _exit(common: Fields, _fields: Fields, _strings: list[bytes]) -> AnyEvent:
@@ -164,7 +193,7 @@ def _exit(common: Fields, _fields: Fields, _strings: list[bytes]) -> AnyEvent:
 
 
 def _exec(common: Fields, fields: Fields, strings: list[bytes]) -> AnyEvent:
-    path, asked, arguments = strings
+    path, asked, arguments, cwd, environment = strings
     bits = fields["bits"]
     resolved = bool(bits & CONSTANTS["EXEC_RESOLVED"])
     if not 0 <= fields["origin"] < len(ORIGINS):
@@ -173,7 +202,7 @@ def _exec(common: Fields, fields: Fields, strings: list[bytes]) -> AnyEvent:
         **common,
         path=_text(path) if resolved and path else _joined(path, asked),
         asked=_text(asked),
-        argv=tuple(_text(argument) for argument in arguments.removesuffix(b"\0").split(b"\0")) if arguments else (),
+        argv=_words(arguments),
         origin=ORIGINS[fields["origin"]],
         writable_mount=bool(bits & CONSTANTS["EXEC_WRITABLE"]),
         inode=fields["inode"],
@@ -182,7 +211,30 @@ def _exec(common: Fields, fields: Fields, strings: list[bytes]) -> AnyEvent:
         parent_comm=_text(fields["parent_comm"].partition(b"\0")[0]),
         killed=bool(bits & CONSTANTS["EXEC_KILLED"]),
         truncated=bool(bits & CONSTANTS["EXEC_TRUNCATED"]),
+        cwd=_text(cwd),
+        environment=_words(environment),
+        user_writable=bool(bits & CONSTANTS["EXEC_USER_WRITABLE"]),
+        **{name: fields[name] for name in _IDENTITY},
     )
+
+
+_IDENTITY = [
+    "session",
+    "group",
+    "ns_group",
+    "tty",
+    "login_uid",
+    "cap_effective",
+    "cap_permitted",
+    "cap_inheritable",
+    "ctime_ns",
+    "mtime_ns",
+]
+
+
+def _words(text: bytes) -> tuple[str, ...]:
+    """Strings that each end in NUL."""
+    return tuple(_text(word) for word in text.removesuffix(b"\0").split(b"\0")) if text else ()
 
 
 def _open(common: Fields, fields: Fields, strings: list[bytes]) -> AnyEvent:
@@ -194,25 +246,153 @@ def _open(common: Fields, fields: Fields, strings: list[bytes]) -> AnyEvent:
         asked=_text(asked),
         flags=fields["flags"],
         resolved=resolved,
+        differs=resolved and common["ret"] >= 0 and _is_renamed(asked, path, fields["flags"]),
     )
+
+
+_CREATED = 0o300  # O_CREAT | O_EXCL
+_NO_FOLLOW = 0o400000
+_TMPFILE = 0o20200000
+
+
+def _is_renamed(asked: bytes, path: bytes, flags: int) -> bool:
+    """Whether `path` cannot be what `asked` names: another last part, and no link that could have led there."""
+    if not (flags & _NO_FOLLOW or flags & _CREATED == _CREATED) or flags & _TMPFILE == _TMPFILE:
+        return False
+    last = asked.rpartition(b"/")[2]
+    return last not in {b"", b".", b".."} and last != path.rpartition(b"/")[2]
 
 
 def _connect(common: Fields, fields: Fields, strings: list[bytes]) -> AnyEvent:
     family = fields["family"]
-    if family == _AF_UNIX:
-        protocol = "unix"
-    elif family in {_AF_INET, _AF_INET6}:
-        protocol = _PROTOCOLS.get(fields["protocol"], "other")
-    else:
-        protocol = "other"
+    address = _address(family, fields["address"], strings[0])
+    asked_family = fields["asked_family"]
+    asked = _address(asked_family, fields["asked_address"], b"") if asked_family in {_AF_INET, _AF_INET6} else ""
+    differs = (
+        family in {_AF_INET, _AF_INET6}
+        and common["ret"] in _CONNECTED
+        and asked_family != 0
+        and not _is_same(asked, fields["asked_port"], address, fields["port"])
+    )
     return Connect(
         **common,
         family=_FAMILIES.get(family, f"family-{family}"),
-        protocol=protocol,
-        address=_address(family, fields["address"], strings[0]),
+        protocol=_socket_protocol(family, fields["protocol"]),
+        address=address,
         port=fields["port"],
         fd=fields["fd"],
+        local=_address(family, fields["local"], b"") if family in {_AF_INET, _AF_INET6} else "",
+        local_port=fields["local_port"],
+        differs=differs,
+        asked_address=asked if differs else "",
+        asked_port=fields["asked_port"] if differs else 0,
     )
+
+
+def _socket_protocol(family: int, protocol: int) -> str:
+    if family == _AF_UNIX:
+        return "unix"
+    return _PROTOCOLS.get(protocol, "other") if family in {_AF_INET, _AF_INET6} else "other"
+
+
+def _is_same(asked: str, asked_port: int, address: str, port: int) -> bool:
+    """Whether a socket that went to `address` may have been asked to go to `asked`. Any address stands for this host's own."""
+    if asked_port != port:
+        return False
+    return asked == address or asked in {"0.0.0.0", "::"}  # noqa: S104  compared, not bound
+
+
+def _call(common: Fields, fields: Fields, strings: list[bytes]) -> AnyEvent:
+    call = CALLS_BY_NUMBER.get(_NUMBERS.get(common["syscall"], -1))
+    if call is None:
+        raise InputError("sensor record", f"call {common['syscall']!r} is not described")
+    raw = tuple(fields[f"arguments_{index}"] for index in range(6))
+    first_start, first, second_start, second, first_path, second_path, address, data = strings
+    starts = ((first_start, first), (second_start, second))
+    given = [(parameter, *pair) for parameter, pair in zip(call.of_kind("path", "text"), starts, strict=False)]
+    found = [
+        _descriptor(fields, index, common["ret"] if parameter.kind == "newfd" else _signed(raw[parameter.at]), path)
+        for index, (parameter, path) in enumerate(zip(call.of_kind("fd", "newfd"), (first_path, second_path), strict=False))
+    ]
+    family, where, port = _socket_address(address)
+    return Call(
+        **common,
+        raw=raw,
+        asked=tuple(_text(asked) for _, _, asked in given),
+        paths=tuple(_joined(start, asked) if parameter.kind == "path" and asked else "" for parameter, start, asked in given),
+        descriptors=tuple(found),
+        family=family,
+        address=where,
+        port=port,
+        data=_text(data),
+        differs=bool(found) and common["syscall"] == "bind" and _is_elsewhere(common["ret"], found[0], family, where, port),
+        truncated=bool(fields["bits"] & CONSTANTS["CALL_TRUNCATED"]),
+    )
+
+
+def _is_elsewhere(ret: int, socket: Descriptor, family: str, address: str, port: int) -> bool:
+    """Whether a socket that was bound stands elsewhere than the caller's memory says. Port 0 leaves the choice to the kernel."""
+    if ret < 0 or socket.type not in {"ipv4", "ipv6"} or not family:
+        return False
+    return family != socket.type or (port not in {0, socket.local_port}) or address != socket.local
+
+
+def _descriptor(fields: Fields, index: int, fd: int, path: bytes) -> Descriptor:
+    mode, family = fields[f"mode_{index}"], fields[f"family_{index}"]
+    kind = stat.S_IFMT(mode)
+    if kind != stat.S_IFSOCK:
+        text = _text(path)
+        anonymous = bool(mode or text) and kind not in _FILE_TYPES
+        return Descriptor(
+            fd=fd,
+            type="anon" if anonymous else _FILE_TYPES.get(kind, ""),
+            path="" if kind == stat.S_IFIFO and text == "/" else text,
+            inode=fields[f"inode_{index}"],
+            device=_device(fields[f"device_{index}"]),
+            layer=_LAYERS.get(fields["layer"][index], ""),
+        )
+    is_internet = family in {_AF_INET, _AF_INET6}
+    start = index * 16
+    protocol = _socket_protocol(family, fields[f"protocol_{index}"])
+    return Descriptor(
+        fd=fd,
+        type=_FAMILIES.get(family, "other"),
+        path=_address(family, b"", path) if family == _AF_UNIX else "",
+        inode=fields[f"inode_{index}"],
+        device=_device(fields[f"device_{index}"]),
+        protocol=protocol
+        if protocol in {"tcp", "udp"}
+        else _RAW_PROTOCOLS.get(fields[f"protocol_{index}"], "")
+        if is_internet
+        else "",
+        local=_address(family, fields["local"][start : start + 16], b"") if is_internet else "",
+        local_port=fields[f"local_port_{index}"] if is_internet else 0,
+        remote=_address(family, fields["remote"][start : start + 16], b"")
+        if is_internet and fields[f"remote_port_{index}"]
+        else "",
+        remote_port=fields[f"remote_port_{index}"] if is_internet else 0,
+    )
+
+
+def _socket_address(data: bytes) -> tuple[str, str, int]:
+    """Family, address and port in the sockaddr `data`, empty where it is none of the known ones. Source: man 7 ip, ipv6, unix."""
+    if len(data) < 2:
+        return "", "", 0
+    family = int.from_bytes(data[:2], "little")
+    port = int.from_bytes(data[2:4], "big")
+    if family == _AF_INET and len(data) >= 8:
+        return "ipv4", _address(family, data[4:8], b""), port
+    if family == _AF_INET6 and len(data) >= 24:
+        return "ipv6", _address(family, data[8:24], b""), port
+    if family == _AF_UNIX:
+        return "unix", _address(family, b"", data[2:]), 0
+    return _FAMILIES.get(family, f"family-{family}"), "", 0
+
+
+def _signed(value: int) -> int:
+    """A register as the C int it was."""
+    value &= 0xFFFFFFFF
+    return value - (1 << 32) if value >> 31 else value
 
 
 def _privilege(common: Fields, fields: Fields, _strings: list[bytes]) -> AnyEvent:
@@ -269,5 +449,6 @@ _BUILDERS = {
     "namespace": _namespace,
     "mount": _mount,
     "duplicate": _duplicate,
+    "call": _call,
     "cgroup": _cgroup,
 }

@@ -7,7 +7,7 @@ skipped, never evaluated as if the value were missing. Fields of our own begin w
 Choices: `container.id` is the first 12 digits, as Falco has it, and missing while the container is not known. `proc.name` is the name
 from the last exec, not what a thread calls itself; for a program executed through /proc/self/exe it is the first word of the command
 line. `proc.aname` without index is every ancestor but the process itself. The lineage is who started whom, even when a parent has ended.
-`fd.sip` of a socket is the other end; `fd.name` has no local address yet.
+Of a socket whose own end is not told (a duplicated one) `fd.sip` is the other end and `fd.name` has no local address.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+from shipwall.abi.calls import CALLS
 from shipwall.lang.condition import Field
 from shipwall.model.container import ContainerFacts, Process
 from shipwall.model.digest import Digest
 from shipwall.model.event import (
+    Call,
     Cgroup,
     Connect,
+    Descriptor,
     Duplicate,
     Event,
     Exec,
@@ -35,6 +38,7 @@ from shipwall.model.event import (
     Open,
     Privilege,
 )
+from shipwall.runtime.arguments import ARGUMENTS_OF_CALLS, argument, arguments
 from shipwall.runtime.conditions import Address, Bound, Found
 from shipwall.runtime.flags import ACCESS, CLONE_FLAGS, MOUNT_FLAGS, O_PATH, OPEN_FLAGS, render_capabilities, render_flags
 from shipwall.runtime.processes import ProcessTable
@@ -64,6 +68,7 @@ KINDS: dict[str, type[Event]] = {
     "namespace": Namespace,
     "mount": Mount,
     "duplicate": Duplicate,
+    "call": Call,
     "lost": Lost,
     "cgroup": Cgroup,
 }
@@ -72,17 +77,18 @@ KIND_OF = {struct: kind for kind, struct in KINDS.items()}
 # Which `evt.type` an event of each kind can have. A program gaining identity by being executed is told twice by the sensor, as exec and
 # as privilege; the second is `secureexec`, so that rules about execve fire once.
 EVENT_TYPES: dict[str, tuple[str, ...]] = {
-    "fork": ("clone",),
+    "fork": ("clone", "clone3", "fork", "vfork"),
     "exit": ("procexit",),
     "exec": ("execve", "execveat"),
     "open": ("open", "openat", "openat2", "creat", "open_by_handle_at"),
     "connect": ("connect",),
     "privilege": ("setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid", "setfsuid", "setfsgid", "setgroups", "capset",
-                  "prctl", "secureexec"),
+                  "secureexec"),
     "module": ("init_module", "finit_module", "delete_module", "bpf"),
     "namespace": ("unshare", "setns", "clone", "clone3"),
     "mount": ("mount", "umount", "umount2", "move_mount", "open_tree", "fsopen", "pivot_root", "chroot"),
     "duplicate": ("dup", "dup2", "dup3", "fcntl"),
+    "call": tuple(call.name for call in CALLS if call.family == "call"),
     "lost": ("drop",),
     "cgroup": ("cgroup",),
 }  # fmt: skip
@@ -267,10 +273,55 @@ def _arguments(facts: Facts, argument: str) -> Found:
     return argv[index] if index is not None and index < len(argv) else None
 
 
+_DESCRIPTOR_TYPES = {"fifo": "pipe", "char": "file", "block": "file", "anon": "event"}
+
+
+def _descriptor(facts: Facts) -> Descriptor | None:
+    """The descriptor a described call is about: the first of its parameters."""
+    event = facts.event
+    return event.descriptors[0] if isinstance(event, Call) and event.descriptors else None
+
+
+def _ends(facts: Facts) -> tuple[str, int, str, int]:
+    """Local address and port, remote address and port of the event's socket; empty and 0 where not known."""
+    event = facts.event
+    if isinstance(event, Call):
+        found = _descriptor(facts)
+        if found is None or found.type not in {"ipv4", "ipv6"}:
+            return "", 0, "", 0
+        remote, port = found.remote, found.remote_port
+        if not remote and event.syscall != "bind" and event.family in {"ipv4", "ipv6"}:  # told with the message
+            remote, port = event.address, event.port
+        return found.local, found.local_port, remote, port
+    if isinstance(event, Connect):
+        return event.local, event.local_port, event.address, event.port
+    return "", 0, event.address, event.port  # type: ignore[attr-defined]
+
+
+def _end(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def _internet_name(facts: Facts) -> str:
+    """`client:port->server:port`; a socket without another end is told by its own."""
+    local, local_port, remote, port = _ends(facts)
+    if not remote:
+        return _end(local, local_port) if local_port else ""
+    ends = [_end(local, local_port) if local else "", _end(remote, port)]
+    return "->".join(reversed(ends) if local and _is_server(facts) is True else ends)
+
+
 def _fd_name(facts: Facts) -> Found:
     event = facts.event
     if isinstance(event, Open):
         return event.path or None
+    if isinstance(event, Call):
+        found = _descriptor(facts)
+        if found is None:
+            return None
+        return (_internet_name(facts) if found.type in {"ipv4", "ipv6"} else found.path) or None
+    if isinstance(event, Connect) and event.local and _family(facts) in {"ipv4", "ipv6"}:
+        return _internet_name(facts) or None
     address, port = event.address, event.port  # type: ignore[attr-defined]
     if not address:
         return None
@@ -284,6 +335,9 @@ def _family(facts: Facts) -> str:
     event = facts.event
     if isinstance(event, Open):
         return "directory" if event.flags & 0o200000 else "file"
+    if isinstance(event, Call):
+        found = _descriptor(facts)
+        return "" if found is None else _DESCRIPTOR_TYPES.get(found.type, found.type)
     address = event.address  # type: ignore[attr-defined]
     family = getattr(event, "family", "")
     if family in {"unix", "ipv4", "ipv6"}:
@@ -293,18 +347,70 @@ def _family(facts: Facts) -> str:
     return "ipv4" if _IPV4.match(address) else ("unix" if address else "")
 
 
+def _is_internet(facts: Facts) -> bool:
+    return _family(facts) in {"ipv4", "ipv6"}
+
+
 def _remote(facts: Facts) -> Found:
-    return Address(facts.event.address) if _family(facts) in {"ipv4", "ipv6"} else None  # type: ignore[attr-defined]
+    return Address(_ends(facts)[2]) if _is_internet(facts) and _ends(facts)[2] else None
 
 
 def _remote_port(facts: Facts) -> Found:
-    return facts.event.port if _family(facts) in {"ipv4", "ipv6"} else None  # type: ignore[attr-defined]
+    return _ends(facts)[3] if _is_internet(facts) and _ends(facts)[2] else None
+
+
+def _local(facts: Facts) -> Found:
+    return Address(_ends(facts)[0]) if _is_internet(facts) and _ends(facts)[0] else None
+
+
+def _local_port(facts: Facts) -> Found:
+    return _ends(facts)[1] if _is_internet(facts) and _ends(facts)[0] else None
+
+
+def _of_server(local: Callable[[Facts], Found], remote: Callable[[Facts], Found]) -> Callable[[Facts], Found]:
+    """The server's end. Without another end (a listener) it is the local one; where our own is not known, the other one."""
+
+    def get(facts: Facts) -> Found:
+        if _is_server(facts) is True or remote(facts) is None:
+            found = local(facts)
+            return remote(facts) if found is None else found
+        return remote(facts)
+
+    return get
+
+
+def _of_client(local: Callable[[Facts], Found], remote: Callable[[Facts], Found]) -> Callable[[Facts], Found]:
+    """The client's end: missing for a socket that has only one."""
+
+    def get(facts: Facts) -> Found:
+        if remote(facts) is None:
+            return None
+        return remote(facts) if _is_server(facts) is True else local(facts)
+
+    return get
+
+
+def _is_connected(facts: Facts) -> Found:
+    event = facts.event
+    if not _is_internet(facts):
+        return None
+    if isinstance(event, Connect):
+        return event.ret == 0
+    found = _descriptor(facts)
+    return found is not None and bool(found.remote)
 
 
 def _is_server(facts: Facts) -> Found:
     event = facts.event
-    if _family(facts) not in {"ipv4", "ipv6"}:
+    if not _is_internet(facts):
         return None
+    if isinstance(event, Call):
+        if event.syscall in {"accept", "accept4", "listen"}:
+            return True
+        _, _, remote, port = _ends(facts)
+        found = _descriptor(facts)
+        is_stream = found is not None and found.protocol == "tcp" and bool(found.remote)
+        return is_stream and not facts.table.has_connected(event.pid, remote, port)
     return isinstance(event, Duplicate) and not facts.table.has_connected(event.pid, event.address, event.port)
 
 
@@ -312,23 +418,52 @@ def _protocol(facts: Facts) -> Found:
     event = facts.event
     if isinstance(event, Connect):
         return event.protocol if event.protocol in {"tcp", "udp"} else None
-    return None
+    found = _descriptor(facts)
+    return None if found is None else found.protocol or None
 
 
 def _fd_number(facts: Facts) -> Found:
     event = facts.event
     if isinstance(event, Open):
         return event.ret if event.ret >= 0 else -1
+    if isinstance(event, Call):
+        found = _descriptor(facts)
+        return None if found is None else max(found.fd, -1)
     return event.old_fd if isinstance(event, Duplicate) else event.fd  # type: ignore[attr-defined]
 
 
+def _file(facts: Facts) -> str:
+    """Path of the event's file, empty when it has none."""
+    event = facts.event
+    if isinstance(event, Call):
+        found = _descriptor(facts)
+        return found.path if found is not None and found.type in {"file", "directory", "char", "block"} else ""
+    return event.path  # type: ignore[attr-defined,no-any-return]
+
+
 def _directory(facts: Facts) -> Found:
-    path = facts.event.path  # type: ignore[attr-defined]
+    path = _file(facts)
     return (path.rpartition("/")[0] or "/") if path.startswith("/") else None
 
 
 def _filename(facts: Facts) -> Found:
-    return facts.event.path.rpartition("/")[2] or None  # type: ignore[attr-defined]
+    return _file(facts).rpartition("/")[2] or None
+
+
+def _layer(name: str) -> Callable[[Facts], Found]:
+    def get(facts: Facts) -> Found:
+        found = _descriptor(facts)
+        return None if found is None or not found.layer else found.layer == name
+
+    return get
+
+
+def _of_descriptor(name: str) -> Callable[[Facts], Found]:
+    def get(facts: Facts) -> Found:
+        found = _descriptor(facts)
+        return None if found is None else getattr(found, name)
+
+    return get
 
 
 def _of_container(part: Callable[[ContainerFacts], Found]) -> Callable[[Facts], Found]:
@@ -392,9 +527,11 @@ def _duration(facts: Facts) -> Found:
     return None if facts.process is None else max(0, facts.event.time_ns - facts.process.start_ns)
 
 
-_FD = frozenset({"open", "connect", "duplicate"})
+_FD = frozenset({"open", "connect", "duplicate", "call"})
 _OPEN = frozenset({"open"})
-_SOCKET = frozenset({"connect", "duplicate"})
+_FILE = frozenset({"open", "call"})
+_CALL = frozenset({"call"})
+_SOCKET = frozenset({"connect", "duplicate", "call"})
 _EXEC = frozenset({"exec"})
 _CALLS = frozenset(KINDS) - {"exit", "lost", "cgroup"}
 
@@ -461,16 +598,21 @@ MEANINGS: dict[str, Meaning] = {
     "fd.num": Meaning("number of the descriptor, -1 when it was refused", "number", _fd_number, _FD),
     "fd.name": Meaning("path of the file, or `->address:port`", "text", _fd_name, _FD),
     "fd.nameraw": Meaning("path as it was asked for", "text", lambda facts: facts.event.asked or None, _OPEN),  # type: ignore[attr-defined]
-    "fd.directory": Meaning("folder of the file", "text", _directory, _OPEN),
-    "fd.filename": Meaning("name of the file without its folder", "text", _filename, _OPEN),
+    "fd.directory": Meaning("folder of the file", "text", _directory, _FILE),
+    "fd.filename": Meaning("name of the file without its folder", "text", _filename, _FILE),
     "fd.type": Meaning("file, directory, ipv4, ipv6 or unix", "text", lambda facts: _family(facts) or None, _FD),
     "fd.typechar": Meaning("f, d, 4, 6 or u", "text", lambda facts: {"file": "f", "directory": "d", "ipv4": "4", "ipv6": "6",
                                                                      "unix": "u"}.get(_family(facts)), _FD),
     "fd.sockfamily": Meaning("ip or unix", "text", lambda facts: {"ipv4": "ip", "ipv6": "ip", "unix": "unix"}.get(_family(facts)),
                              _SOCKET),
-    "fd.l4proto": Meaning("tcp or udp", "text", _protocol, frozenset({"connect"})),
-    "fd.sip": Meaning("address of the server, which is the other end", "address", _remote, _SOCKET),
-    "fd.sport": Meaning("port of the server", "number", _remote_port, _SOCKET),
+    "fd.l4proto": Meaning("tcp or udp", "text", _protocol, frozenset({"connect", "call"})),
+    "fd.sip": Meaning("address of the server", "address", _of_server(_local, _remote), _SOCKET),
+    "fd.sport": Meaning("port of the server", "number", _of_server(_local_port, _remote_port), _SOCKET),
+    "fd.cip": Meaning("address of the client", "address", _of_client(_local, _remote), _SOCKET),
+    "fd.cport": Meaning("port of the client", "number", _of_client(_local_port, _remote_port), _SOCKET),
+    "fd.lip": Meaning("address of our own end", "address", _local, _SOCKET),
+    "fd.lport": Meaning("port of our own end", "number", _local_port, _SOCKET),
+    "fd.connected": Meaning("whether the socket has another end", "flag", _is_connected, frozenset({"connect", "call"})),
     "fd.is_server": Meaning(
         "whether the connection was accepted: neither the process nor an ancestor asked for it", "flag", _is_server, _SOCKET
     ),
@@ -479,8 +621,15 @@ MEANINGS: dict[str, Meaning] = {
     "fd.ip": Meaning("address of an end that is known", "address", _remote, _SOCKET),
     "fd.port": Meaning("port of an end that is known", "number", _remote_port, _SOCKET),
     "fd.net": Meaning("as fd.ip, to compare with networks", "address", _remote, _SOCKET),
-    "fd.snet": Meaning("as fd.sip, to compare with networks", "address", _remote, _SOCKET),
+    "fd.snet": Meaning("as fd.sip, to compare with networks", "address", _of_server(_local, _remote), _SOCKET),
+    "fd.cnet": Meaning("as fd.cip, to compare with networks", "address", _of_client(_local, _remote), _SOCKET),
+    "fd.lnet": Meaning("as fd.lip, to compare with networks", "address", _local, _SOCKET),
     "fd.rnet": Meaning("as fd.rip, to compare with networks", "address", _remote, _SOCKET),
+    "fd.ino": Meaning("inode of the file or socket", "number", _of_descriptor("inode"), _CALL),
+    "fd.dev": Meaning("device of the file", "number", _of_descriptor("device"), _CALL),
+    "fd.is_upper_layer": Meaning("whether the file was written in the running container", "flag", _layer("upper"), _CALL),
+    "fd.is_lower_layer": Meaning("whether the file came with the image", "flag", _layer("lower"), _CALL),
+    "evt.buffer": Meaning("first bytes of the buffer", "text", lambda facts: facts.event.data or None, _CALL),  # type: ignore[attr-defined]
     # the container
     "container.id": Meaning("first 12 digits of its id", "text", lambda facts: facts.event.container[:12] or None),
     "container.full_id": Meaning("its whole id", "text", lambda facts: facts.event.container or None),
@@ -506,6 +655,10 @@ MEANINGS: dict[str, Meaning] = {
     "shipwall.promotion": Meaning("promoted, not-promoted or unknown", "text", _of_container(lambda container: container.promotion)),
     "shipwall.denied": Meaning("whether the system refused the act (EACCES, EPERM, EROFS)", "flag", lambda facts: is_denied(facts.event)),
     "shipwall.old_uid": Meaning("user id before the act", "number", _old_uid, frozenset({"exec", "privilege"})),
+    "shipwall.foreign": Meaning("whether the call was asked for by 32-bit or x32 code", "flag", _header("foreign"), _CALLS),
+    "shipwall.argument_differs": Meaning(
+        "whether what was acted on is not what the caller's memory says", "flag", _header("differs"), frozenset({"open", "connect", "call"})
+    ),
     "shipwall.runtime": Meaning("whether the engine's runtime acts while it sets up the container", "flag",
                                 lambda facts: facts.table.is_runtime(facts.event.pid)),
 }  # fmt: skip
@@ -529,6 +682,10 @@ def _identity(name: str) -> Callable[[Facts], Found]:
         return None if value < 0 else str(value)
 
     return get
+
+
+def _of_call(name: str) -> Callable[[Facts], Found]:
+    return lambda facts: argument(facts.event, name)  # type: ignore[arg-type]
 
 
 _RES = _text(lambda facts: facts.event.ret)
@@ -557,7 +714,11 @@ ARGUMENTS: dict[str, dict[str, Callable[[Facts], Found]]] = {
         "egid": _identity("new_gid"),
         "cap_effective": lambda facts: render_capabilities(facts.event.cap_effective),  # type: ignore[attr-defined]
     },
-    "module": {"res": _RES, "name": _member("name")},
+    "module": {
+        "res": _RES,
+        "name": _member("name"),
+        "cmd": lambda facts: facts.event.name if facts.event.syscall == "bpf" else None,  # type: ignore[attr-defined]
+    },
     "namespace": {
         "res": _RES,
         "flags": lambda facts: render_flags(facts.event.flags, CLONE_FLAGS),  # type: ignore[attr-defined]
@@ -573,7 +734,11 @@ ARGUMENTS: dict[str, dict[str, Callable[[Facts], Found]]] = {
         "flags": lambda facts: render_flags(facts.event.flags, MOUNT_FLAGS),  # type: ignore[attr-defined]
     },
     "duplicate": {"res": _RES, "oldfd": _number("old_fd"), "newfd": _number("new_fd")},
-    "fork": {"res": _number("child_pid")},
+    "fork": {
+        "res": _number("child_pid"),
+        "flags": lambda facts: render_flags(facts.event.flags, CLONE_FLAGS),  # type: ignore[attr-defined]
+    },
+    "call": {"res": _RES, "tuple": _fd_name, **{name: _of_call(name) for name in sorted(ARGUMENTS_OF_CALLS)}},
     "exit": {"status": _RES},
 }
 
@@ -592,6 +757,8 @@ def _evt_argument(name: str) -> Callable[[Facts], Found]:
 
 def _args(facts: Facts) -> Found:
     """All arguments as `name=value`."""
+    if isinstance(facts.event, Call):
+        return " ".join(f"{name}={value}" for name, value in [("res", str(facts.event.ret)), *arguments(facts.event)])
     found = ((name, get(facts)) for name, get in ARGUMENTS.get(KIND_OF[type(facts.event)], {}).items())
     return " ".join(f"{name}={value}" for name, value in found if value is not None) or None
 

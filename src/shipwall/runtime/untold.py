@@ -8,7 +8,7 @@ _NAMES = {
         "mount.mode mount.propagation mount.rdwr mount.source mounts readiness_probe type"
     ),
     "evt": (
-        "abspath asynctype buffer buflen buflen.file buflen.file.in buflen.file.out buflen.in buflen.net buflen.net.in "
+        "abspath asynctype buflen buflen.file buflen.file.in buflen.file.out buflen.in buflen.net buflen.net.in "
         "buflen.net.out buflen.out category count count.error count.error.file count.error.memory count.error.net "
         "count.error.other count.exit count.procinfo count.threadinfo cpu datetime datetime.s deltatime deltatime.ns "
         "deltatime.s dir info infra.docker.container.id infra.docker.container.image infra.docker.container.name "
@@ -17,8 +17,7 @@ _NAMES = {
         "rawtime.s reltime reltime.ns reltime.s time time.iso8601 time.s type.is wait_latency"
     ),
     "fd": (
-        "cip cip.name cnet connected containerdirectory containername cport cproto dev dev.major dev.minor ino "
-        "is_lower_layer is_upper_layer lip lip.name lnet lport lproto name_changed proto rip.name rproto "
+        "cip.name containerdirectory containername cproto dev.major dev.minor lip.name lproto name_changed proto rip.name rproto "
         "sip.name sproto types uid"
     ),
     "fdlist": "cips cports names nums sips sports",

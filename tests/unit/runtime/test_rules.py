@@ -7,6 +7,7 @@ import pytest
 from shipwall.lang.condition import render_condition
 from shipwall.lang.diagnostic import SourceError
 from shipwall.runtime.rules import RuleSet, parse_rule_files, parse_rules
+from shipwall.runtime.rules.calls import read_calls
 from shipwall.runtime.rules.paths import read_paths
 
 RULE = """
@@ -142,20 +143,28 @@ def test_rules_are_prepared_for_the_events_they_can_match() -> None:
     (rule,) = _rules("evt.type in (execve, openat) and not fd.name startswith /tmp").rules
     assert rule.kinds == {"exec", "open"}
     (rule,) = _rules("fd.sport = 22").rules
-    assert rule.kinds == {"connect", "duplicate"}
+    assert rule.kinds == {"connect", "duplicate", "call"}
     (rule,) = _rules("not evt.type = execve and proc.name = x and evt.arg.uid = 0").rules
-    assert rule.kinds == {"exec", "privilege"}
+    assert rule.kinds == {"exec", "privilege", "call"}
 
 
 def test_what_the_sensor_does_not_tell_is_skipped_and_named() -> None:
     (skipped,) = _rules("proc.tty != 0 and proc.name = sh").skipped
     assert (skipped.reason, skipped.fields) == ("the sensor does not tell proc.tty", ("proc.tty",))
-    (skipped,) = _rules("evt.type = ptrace").skipped
-    assert skipped.reason == "the sensor does not report ptrace"
+    (skipped,) = _rules("evt.type = epoll_wait").skipped
+    assert skipped.reason == "the sensor does not report epoll_wait"
     (rule,) = _rules("evt.type = connect or evt.type = sendto and fd.connected = false").rules
-    assert rule.kinds == {"connect"}
+    assert rule.kinds == {"connect", "call"}
     (skipped,) = _rules("evt.num=0").skipped
     assert skipped.reason == "no event can match evt.num = 0"
+
+
+def test_hot_calls_are_read_only_when_a_rule_names_them() -> None:
+    quiet = read_calls(_rules("evt.type = mkdir and proc.name = x"))
+    assert {"mkdir", "ptrace", "openat"} <= quiet
+    assert not {"sendto", "recvmsg", "mmap"} & quiet
+    assert {"sendto", "sendmsg"} <= read_calls(_rules("evt.type in (sendto, sendmsg) and fd.sport = 53"))
+    assert read_calls(_rules("fd.sport = 53")) == quiet
 
 
 def test_read_paths_are_prefixes_of_what_rules_read() -> None:
