@@ -112,11 +112,20 @@ struct hlist_bl_node {
 	struct hlist_bl_node **pprev;
 };
 
+union shortname_store {
+	unsigned char string[32];
+};
+
 struct dentry {
 	struct hlist_bl_node d_hash;
 	struct dentry *d_parent;
 	struct qstr d_name;
 	struct inode *d_inode;
+	union shortname_store d_shortname; /* since 6.14 */
+};
+
+struct dentry___named {
+	unsigned char d_iname[32]; /* up to 6.13 */
 };
 
 struct vfsmount {

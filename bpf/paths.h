@@ -156,6 +156,7 @@ extern void *bpf_rdonly_cast(const void *from, __u32 type) __ksym __weak;
 #define SINCE_6_2 (6 << 16 | 2 << 8)
 #define TYPED(type, from) ((struct type *)bpf_rdonly_cast(from, bpf_core_type_id_kernel(struct type)))
 #define WORD_STEPS 10
+#define INLINE_NAME 32 /* a shorter name always lies in the dentry */
 #define WORD_MULTIPLIER 0x9e3779b97f4a7c15ULL /* abi/words.py */
 #define WORD_SHIFT 52
 
@@ -174,13 +175,18 @@ static __always_inline bool may_begin(struct shipwall_settings *setting, __u64 w
 	return 0;
 }
 
-/* The first up to seven bytes of the name of `dentry`; its length in `length`. */
+/* The first up to eight bytes of the name of `dentry`, its length in `length`: 0 for one too long to lie in the dentry itself. */
 static __always_inline __u64 name_word(struct dentry *dentry, __u32 *length)
 {
-	__u64 word = 0;
+	struct dentry___named *old = (void *)dentry;
+	__u64 word;
 
+	if (bpf_core_field_exists(dentry->d_shortname))
+		word = *(__u64 *)((void *)dentry + bpf_core_field_offset(dentry->d_shortname));
+	else
+		word = *(__u64 *)((void *)dentry + bpf_core_field_offset(old->d_iname));
 	*length = dentry->d_name.hash_len >> 32;
-	if (bpf_probe_read_kernel(&word, sizeof(word), dentry->d_name.name))
+	if (*length >= INLINE_NAME)
 		*length = 0;
 	return *length >= 8 ? word : word & ((1ULL << (8 * (*length & 7))) - 1);
 }
