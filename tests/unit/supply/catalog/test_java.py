@@ -124,6 +124,14 @@ def test_sixty_four_bit_archives() -> None:
     assert found("a.jar", buffer.getvalue()) == [("g:a", "1")]
 
 
+def test_an_archive_is_read_to_its_end_whatever_it_says_of_its_entries() -> None:
+    """Java goes by the directory's size; the number of entries is 0 here, and modulo 65,536 in large archives of the old form."""
+    data = bytearray(maven_jar("g", "a", "1"))
+    at = data.rfind(b"PK\x05\x06")
+    data[at + 8 : at + 12] = bytes(4)
+    assert found("a.jar", bytes(data)) == [("g:a", "1")]
+
+
 def test_bombs_are_told_and_end() -> None:
     bomb = make_jar({"big.jar": bytes(200 << 20)})
     packages, (skipped,) = parse_java("bomb.jar", bomb)
