@@ -145,6 +145,13 @@ def test_bombs_are_told_and_end() -> None:
     assert "nested deeper" in skipped.reason
 
 
+def test_artefacts_beyond_the_bound_are_told() -> None:
+    poms = {f"META-INF/maven/g/a{number}/pom.properties": "" for number in range(4999)}
+    assert found("a.jar", maven_jar("g", "a", "1", poms)) == [("g:a", "1")]
+    _, (told,) = parse_java("a.jar", maven_jar("g", "a", "1", poms | {"META-INF/maven/g/b/pom.properties": ""}))
+    assert told.reason == "describes more than 5000 artefacts; the rest is not read"
+
+
 def test_damaged_members_do_not_hide_the_others() -> None:
     data = bytearray(make_jar({"a.jar": maven_jar("g", "a", "1"), "b.jar": maven_jar("g", "b", "1")}))
     at = data.find(b"a.jar") + 10
