@@ -116,8 +116,10 @@ def _by_scope(inventory: Inventory, advisories: Advisories, skipped: list[Skippe
                 scopes = distribution_scopes(inventory.distribution)
                 if any(held.setdefault(scope, advisories.holds(scope)) for scope in scopes):
                     continue
-            key = (f"{package.ecosystem} packages that the distribution owns" if package.owner else f"{package.ecosystem} packages",
-                   scopes[0] if scopes else "")
+            key = (
+                f"{package.ecosystem} packages that the distribution owns" if package.owner else f"{package.ecosystem} packages",
+                scopes[0] if scopes else "",
+            )
             unjudged[key] = unjudged.get(key, 0) + 1
     for (what, scope), count in unjudged.items():
         reason = f"the database has no advisories for {scope}" if scope else _unknown(what, inventory.distribution)

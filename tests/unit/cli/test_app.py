@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -39,12 +40,15 @@ def test_listing_an_image_imports_neither_the_console_nor_an_http_client() -> No
 @pytest.mark.parametrize("buffered", ["", "1"])
 @pytest.mark.parametrize("words", [["db", "compare", "deb", "1", "2"], ["db", "compare", "deb", "1", "2", "--output", "json"]])
 def test_output_to_a_full_disk_is_no_defect(words: list[str], buffered: str) -> None:
-    with open("/dev/full", "wb") as full:
+    with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
             [sys.executable, "-m", "shipwall", *words], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
             env={**os.environ, "PYTHONUNBUFFERED": buffered},
         )  # fmt: skip
-    assert (done.returncode, done.stderr) == (8, "shipwall: output: No space left on device; free space or write to another place\n")
+    assert (done.returncode, done.stderr) == (
+        8,
+        "shipwall: output: No space left on device; free space or write to another place\n",
+    )
 
 
 def test_no_name_writes_a_line_of_its_own() -> None:
