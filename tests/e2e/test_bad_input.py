@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
@@ -94,6 +95,7 @@ def test_the_page_says_what_the_errors_say() -> None:
         # images
         (["image", "scan", "junk.tar"], 3, r"junk.tar: damaged tar at byte \d+: .*; fetch or save the image again"),
         (["image", "scan", "short.tar"], 3, r"short.tar: .*; fetch or save the image again"),
+        (["image", "scan", ""], 3, r"image '': is no name; give a tar file"),
         (["image", "scan", "nothing.tar"], 3, r"image 'nothing.tar': is no file or folder here"),
         # evidence
         (["evidence", "verify", "tampered"], 4, r"evidence bundle: [0-9] .*: "),
@@ -191,3 +193,21 @@ def test_a_full_disk_while_evidence_is_unpacked_or_a_function_is_set(state: Path
     finally:
         subprocess.run(["umount", str(disk)], check=True, timeout=10)
     assert shipwall(state, "evidence", "verify", "whole").returncode == 0
+
+
+@pytest.mark.root
+def test_folders_that_cannot_be_read_or_entered(state: Path) -> None:
+    """As nobody: an unreadable folder is an error. Another file system below a root file system is told, not passed over."""
+    folder = state.parent
+    folder.chmod(0o755)
+    closed, root = folder / "closed", folder / "root"
+    (root / "srv").mkdir(parents=True)
+    closed.mkdir(mode=0o700)
+    program = [sys.executable, "-m", "shipwall", "image", "list", str(closed), "--state", str(state)]
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *program]
+    done = subprocess.run(nobody, cwd="/", capture_output=True, text=True, timeout=90, check=False)
+    assert done.returncode == 8, done.stderr
+    assert line_of(done) == f"{closed}: Permission denied; make it readable"
+    mounted = f"mount -t tmpfs shipwall-test {root}/srv && exec {sys.executable} -m shipwall image list {root} --output json"
+    done = subprocess.run(["unshare", "-m", "sh", "-c", mounted], capture_output=True, text=True, timeout=90, check=True)
+    assert {"what": "/srv", "reason": "is another file system, which is not entered"} in json.loads(done.stdout)["skipped"]

@@ -28,6 +28,8 @@ _MAX_NAMES = 50
 NO_LAYER = 0xFFFF
 SCORES = "CVSS"
 """The scope under which marks of vectors are kept: other feeds score problems of this one."""
+HELD, NOT_HELD = b"+", b"-"
+"""The mark of a scope as a whole, under the empty name: whether the database that judged speaks of it at all."""
 _MAX_NEWS = 100_000
 _ASKED = 500
 _TABLES = """
@@ -318,6 +320,17 @@ class Fleet:
     def never_judged(self) -> set[int]:
         """The components that no database has judged yet."""
         return {number for (number,) in self._rows("SELECT component FROM component WHERE judged = 0")}
+
+    def unjudged(self) -> set[int]:
+        """The components of which no verdict is known: never judged, or of a scope the database held nothing of; no finding is no news.
+
+        What a package of the distribution owns is judged with its owner, and not among them.
+        """
+        statement = (
+            "SELECT component, body FROM component WHERE judged = 0 OR component NOT IN "
+            "(SELECT component FROM asked WHERE scope IN (SELECT scope FROM mark WHERE name = '' AND mark = ?))"
+        )
+        return {number for number, body in self._rows(statement, (HELD,)) if not _component_decoder.decode(body).package.owner}
 
     def judge(
         self, verdicts: dict[int, list[Finding]], marks: dict[str, dict[str, bytes]], changes: Sequence[tuple[Change, int]],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
 import sys
 import traceback
 from typing import Any
@@ -11,10 +13,12 @@ import typer
 
 from shipwall import __version__
 from shipwall.cli.output import neutral
-from shipwall.model.errors import ShipwallError
+from shipwall.model.errors import ShipwallError, StorageError
 
 # Of the parser below typer, which names it nowhere else: an unknown option, a missing argument, a value of the wrong kind.
 _UsageError: Any = typer.BadParameter.__mro__[1]
+
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 # THE list of nouns: module of shipwall.cli → name of the command group (the module's own), or None for commands of their own, the
 # first of them called as the module.
@@ -73,6 +77,7 @@ def main() -> None:
 def _run() -> int:
     try:
         code = build_app(sys.argv[1] if len(sys.argv) > 1 else "")(prog_name="shipwall", standalone_mode=False)
+        sys.stdout.flush()
     except ShipwallError as error:
         _say(error.line())
         if (excerpt := getattr(error, "excerpt", "")).strip("^ \n"):  # a text of the user's, with a caret below the place
@@ -93,11 +98,24 @@ def _run() -> int:
     except KeyboardInterrupt:
         _say("interrupted")
         return 130
-    except Exception:  # noqa: BLE001 - a defect must not look like a refusal (1), and its place is needed to mend it
+    except BrokenPipeError:
+        _drop_output()
+        return 1
+    except Exception as error:  # noqa: BLE001 - a defect must not look like a refusal (1), and its place is needed to mend it
+        if isinstance(error, OSError) and error.errno in _DISK_FULL and error.filename is None:
+            # Every file of ours has its own StorageError; what is left is what standard output was sent to.
+            _say(f"output: {error.strerror}; free space or write to another place")
+            _drop_output()
+            return StorageError.exit_code
         traceback.print_exc()
         _say("a defect of Shipwall, see above; what was begun is in the journal: shipwall cleanup")
         return 70
     return code if isinstance(code, int) else 0
+
+
+def _drop_output() -> None:
+    """What waits to be written has nowhere to go; the interpreter's end would try again, and end with a code of its own."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(line: str) -> None:

@@ -72,7 +72,7 @@ def add(
 
 @app.command("list")
 def list_images(state: StateOption = None, output: OutputOption = Output.TABLE) -> None:
-    """The kept images, the latest listed first, with the findings of each as last judged.
+    """The kept images, the latest listed first, with the findings of each as last judged; of packages not judged they are unknown.
 
     Example: shipwall fleet list
     """
@@ -86,7 +86,7 @@ def list_images(state: StateOption = None, output: OutputOption = Output.TABLE) 
     if output is Output.JSON:
         print_json(
             {"judged": None if judged is None else {"time_ns": judged[0], "database": judged[1]},
-             "images": [_image(image) | {"findings": counts[image.number]} for image in images]}
+             "images": [_image(image) | counts[image.number]._asdict() for image in images]}
         )  # fmt: skip
         return
     rows = [
@@ -94,12 +94,13 @@ def list_images(state: StateOption = None, output: OutputOption = Output.TABLE) 
             _name(image),
             image.identity.manifest[7:19],
             str(image.components),
-            str(counts[image.number]),
+            str(counts[image.number].findings),
+            str(counts[image.number].unjudged),
             local_time(image.listed_ns),
         )
         for image in images
     ]
-    show_table(("image", "digest", "packages", "findings", "listed"), rows)
+    show_table(("image", "digest", "packages", "findings", "not judged", "listed"), rows)
     console.print(
         f"\njudged {local_time(judged[0])} by {judged[1]}" if judged else "\nnever judged: shipwall fleet judge", markup=False
     )

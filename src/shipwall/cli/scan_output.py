@@ -92,7 +92,7 @@ def _show(report: Report) -> None:
 
 def _show_rest(report: Report, summary: Summary) -> None:
     inventory, result = report.inventory, report.result
-    show_skipped([*inventory.skipped, *result.skipped])
+    show_skipped([*result.skipped, *inventory.skipped])  # what nobody judges first: a hundred damaged files must not hide it
     for notice in result.notices:
         console.print(f"note: {neutral(notice)}", markup=False, style="yellow")
     console.print()

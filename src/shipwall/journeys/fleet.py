@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from shipwall.adapters.advisory_db import AdvisoryDb
-from shipwall.adapters.fleet import SCORES, Fleet, FleetImage
+from shipwall.adapters.fleet import HELD, NOT_HELD, SCORES, Fleet, FleetImage
 from shipwall.adapters.instance import Instance
 from shipwall.adapters.inventories import Inventories
 from shipwall.adapters.registry import Registry
@@ -89,10 +89,21 @@ def find_image(fleet: Fleet, text: str) -> FleetImage:
     return named[0]
 
 
-def count_findings(fleet: Fleet, images: Iterable[FleetImage]) -> dict[int, int]:
-    """By image number, how many findings its components have as last judged."""
-    counts = fleet.verdict_counts()
-    return {image.number: sum(counts.get(one, 0) for one in fleet.numbers_of(image.number)) for image in images}
+class Count(NamedTuple):
+    """Of one image: findings as last judged, and `unjudged`: packages of which nothing is known. Without findings it is then not clean."""
+
+    findings: int
+    unjudged: int
+
+
+def count_findings(fleet: Fleet, images: Iterable[FleetImage]) -> dict[int, Count]:
+    """By image number, what is known of its components."""
+    counts, unjudged = fleet.verdict_counts(), fleet.unjudged()
+    found: dict[int, Count] = {}
+    for image in images:
+        numbers = fleet.numbers_of(image.number)
+        found[image.number] = Count(sum(counts.get(one, 0) for one in numbers), sum(one in unjudged for one in numbers))
+    return found
 
 
 class Rejudged(NamedTuple):
@@ -118,8 +129,8 @@ def rejudge(fleet: Fleet, advisories: AdvisoryDb, now_ns: int, report: Callable[
     for scope, known in fleet.questions().items():
         now = advisories.marks(scope, known)
         changed = {name: now.get(name, _NOTHING_SAID) for name, before in known.items() if now.get(name, _NOTHING_SAID) != before}
+        marks[scope] = changed | {"": HELD if advisories.holds(scope) else NOT_HELD}
         if changed:
-            marks[scope] = changed
             asking |= fleet.asking(scope, changed)
     marks[SCORES] = {"": advisories.vectors_mark()}
     if fleet.mark(SCORES, "") != marks[SCORES][""]:

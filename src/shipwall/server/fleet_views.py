@@ -49,7 +49,7 @@ def show_fleet(path: Path, query: str) -> Row:
         ]  # fmt: skip
         judged = fleet.judged()
         return {
-            "images": [_image(image) | {"findings": counts[image.number]} for image in images],
+            "images": [_image(image) | counts[image.number]._asdict() for image in images],
             "found": found, "news": news, "judged": judged, "wrong": wrong, "skipped": skipped, "total": fleet.counts()["images"],
         }  # fmt: skip
 
@@ -74,7 +74,7 @@ def show_image(path: Path, digest: str) -> Row | None:
             {"kind": one.kind, "id": one.finding.id, "why": one.why, "time_ns": one.time_ns}
             for one in fleet.news(20, image.number)
         ]
-        judged = fleet.judged()
+        judged, unjudged = fleet.judged(), len(fleet.unjudged().intersection(components))
     below = len(base.identity.diff_ids) if base is not None else 0
     findings = [_finding(finding, places.get(number, NO_LAYER), below) for number, own in verdicts.items() for finding in own]
     findings.sort(key=lambda one: (_ORDER.index(Severity(one["severity"])), one["package"], one["id"]))
@@ -85,6 +85,7 @@ def show_image(path: Path, digest: str) -> Row | None:
         "severities": {one.value: sum(row["severity"] == one.value for row in findings) for one in _ORDER},
         "news": news,
         "judged": judged,
+        "unjudged": unjudged,
     }
 
 

@@ -68,6 +68,8 @@ def judge_components(components: Sequence[Component], advisories: Advisories) ->
     """
     by_release: dict[Distribution, list[int]] = {}
     for index, component in enumerate(components):
+        if component.package.owner:
+            continue  # judged with its owner
         by_release.setdefault(component.distribution, []).append(index)
     found: list[tuple[int, Finding]] = []
     skipped: list[Skipped] = []

@@ -111,24 +111,27 @@ def _by_scope(inventory: Inventory, advisories: Advisories, skipped: list[Skippe
         usable = [scope for scope in scopes if held[scope]]
         for scope in usable:
             groups.setdefault(scope, []).append(package)
-        if not usable and not _is_judged_by_owner(package, inventory.distribution):
-            key = (package.ecosystem, scopes[0] if scopes else "")
+        if not usable:
+            if package.owner:  # judged with its owner, by the distribution's advisories, if there are any
+                scopes = distribution_scopes(inventory.distribution)
+                if any(held.setdefault(scope, advisories.holds(scope)) for scope in scopes):
+                    continue
+            key = (
+                f"{package.ecosystem} packages that the distribution owns" if package.owner else f"{package.ecosystem} packages",
+                scopes[0] if scopes else "",
+            )
             unjudged[key] = unjudged.get(key, 0) + 1
-    for (ecosystem, scope), count in unjudged.items():
-        reason = f"the database has no advisories for {scope}" if scope else _unknown(ecosystem, inventory.distribution)
-        skipped.append(Skipped(what=f"{count} {ecosystem} packages", reason=reason))
+    for (what, scope), count in unjudged.items():
+        reason = f"the database has no advisories for {scope}" if scope else _unknown(what, inventory.distribution)
+        skipped.append(Skipped(what=f"{count} {what}", reason=reason))
     return groups
 
 
-def _is_judged_by_owner(package: Package, distribution: Distribution) -> bool:
-    return bool(package.owner) and bool(distribution_scopes(distribution))
-
-
-def _unknown(ecosystem: str, distribution: Distribution) -> str:
-    if ecosystem in {"deb", "apk", "rpm"}:
+def _unknown(what: str, distribution: Distribution) -> str:
+    if what.endswith("owns") or what.partition(" ")[0] in {"deb", "apk", "rpm"}:
         name = " ".join(filter(None, (distribution.id, distribution.version_id))) or "an unknown distribution"
         return f"no advisories are known for {name}"
-    return f"no advisories are known for {ecosystem} packages"
+    return f"no advisories are known for {what}"
 
 
 def _is_pro(scope: str) -> bool:

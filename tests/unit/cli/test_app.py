@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from shipwall.cli.app import NOUNS, build_app
+from shipwall.lang.neutral import neutral
 
 
 @pytest.mark.parametrize("noun", NOUNS)
@@ -32,3 +35,31 @@ def test_listing_an_image_imports_neither_the_console_nor_an_http_client() -> No
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == "3\n"
+
+
+@pytest.mark.parametrize("buffered", ["", "1"])
+@pytest.mark.parametrize("words", [["db", "compare", "deb", "1", "2"], ["db", "compare", "deb", "1", "2", "--output", "json"]])
+def test_output_to_a_full_disk_is_no_defect(words: list[str], buffered: str) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "shipwall", *words], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+            env={**os.environ, "PYTHONUNBUFFERED": buffered},
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (
+        8,
+        "shipwall: output: No space left on device; free space or write to another place\n",
+    )
+
+
+def test_no_name_writes_a_line_of_its_own() -> None:
+    assert neutral("a\n0 findings\t\x1b[2J") == r"a\x0a0 findings\x09\x1b[2J"
+    assert neutral("two\nlines\x1b", lines=True) == "two\nlines\\x1b"
+
+
+def test_a_reader_that_goes_away_is_no_defect() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = [sys.executable, "-m", "shipwall", "db", "compare", "deb", "1", "2"]
+    done = subprocess.run(words, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")

@@ -6,6 +6,7 @@ import array
 from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from shipwall.adapters.advisory_db import AdvisoryDb
 from shipwall.adapters.advisory_db.writer import rewriting
 from shipwall.adapters.fleet import Fleet
-from shipwall.journeys.fleet import explain_image, find_images, rejudge
+from shipwall.journeys.fleet import count_findings, explain_image, find_images, rejudge
 from shipwall.journeys.keep import keep_image
 from shipwall.model.advisory import Advisory, Affected, Range
 from shipwall.model.digest import ImageIdentity, digest_of
@@ -237,6 +238,31 @@ def test_grouping_by_image_is_a_transposition(images: list[set[int]]) -> None:
     assert {int(image): touched.of(place) for place, image in enumerate(touched.images)} == {
         image: [index for index, one in enumerate(images) if image in one] for image in sorted(set().union(*images))
     }
+
+
+def test_what_no_database_judged_is_not_clean(fleet: Path, tmp_path: Path) -> None:
+    """Never judged, added since, or of a distribution nobody speaks of: counted, so that no findings is not taken for none."""
+    kali = Distribution(id="kali", version_id="2024")
+    strange = msgspec.structs.replace(inventory("kali", deb("openssl", "1")), distribution=kali)
+    owned = msgspec.structs.replace(jar("b", "1", "/usr/share/b.jar"), owner="dash")
+    keep_image(fleet, strange, "kali", 200)
+    keep_image(fleet, inventory("owned", deb("dash", "0.5.12-2"), owned), "owned", 201)
+
+    def counted(opened: Fleet) -> dict[str, tuple[int, int]]:
+        images = opened.images()
+        counts = count_findings(opened, images)
+        return {image.names[-1].removeprefix("registry.local/"): counts[image.number] for image in images}
+
+    with Fleet(fleet, write=True) as opened:
+        assert {one: count[1] for one, count in counted(opened).items()} == {"0:1": 2, "1:1": 3, "2:1": 2, "kali": 1, "owned": 1}
+        with AdvisoryDb(database(tmp_path / "deb.db", [OPENSSL])) as advisories:
+            rejudge(opened, advisories, 1)
+        assert counted(opened) == {"0:1": (1, 0), "1:1": (1, 1), "2:1": (0, 1), "kali": (0, 1), "owned": (0, 0)}
+        with AdvisoryDb(database(tmp_path / "both.db", [OPENSSL, LOG4J])) as advisories:
+            rejudge(opened, advisories, 2)
+        assert counted(opened) == {"0:1": (1, 0), "1:1": (2, 0), "2:1": (0, 0), "kali": (0, 1), "owned": (0, 0)}
+        keep_image(fleet, inventory("late", deb("openssl", "2")), "late", 300)
+        assert counted(opened)["late"] == (0, 1)
 
 
 def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:

@@ -92,6 +92,18 @@ MODULE_FIXES = (
 )
 
 
+def test_what_the_distribution_owns_is_unjudged_where_nobody_speaks_of_the_distribution(tmp_path: Path) -> None:
+    wheel = Package(ecosystem="pypi", name="requests", version="2.28.1", owner="python3-requests")
+    items: list[Item] = [advisory("CVE-2023-1111", before("Debian:12", "bash", "9"), before("PyPI", "requests", "3"))]
+    assert match(tmp_path, items, DEBIAN, wheel) == ([], [])
+    for distribution, reason in (
+        (Distribution(id="debian", version_id="11"), "the database has no advisories for Debian:11"),
+        (Distribution(id="kali", version_id="2024"), "no advisories are known for kali 2024"),
+    ):
+        found, skipped = match(tmp_path, items, distribution, wheel)
+        assert (found, skipped) == ([], [Skipped(what="1 pypi packages that the distribution owns", reason=reason)])
+
+
 @pytest.mark.parametrize(
     ("version", "module", "fixed"),
     [

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from shipwall.adapters.images.opened import LayerSource, OpenImage
-from shipwall.model.errors import InputError
+from shipwall.model.errors import InputError, StorageError
 
 _PLATFORM = ("os", "architecture", "variant")
 
@@ -41,12 +41,21 @@ def _fits(image: OpenImage, platform: str) -> bool:
     return all(not have or have == want for want, have in zip(asked[2:], said[2:], strict=False)) and asked[:2] == said[:2]
 
 
+def _is_layout(folder: Path) -> bool:
+    try:
+        return (folder / "oci-layout").is_file()
+    except OSError as error:
+        raise StorageError(str(folder), error.strerror or str(error), "make it readable") from error
+
+
 def _open(source: str, engine_socket: Path | None, platform: str, *, allow_http: bool) -> OpenImage:
     if engine_socket is not None:
         from shipwall.adapters.images.remote import open_engine_image
 
         return open_engine_image(source, engine_socket)
     path_text, hash_sign, chosen = source.partition("#")
+    if not path_text:  # pathlib would read it as this folder; a script's empty variable means none
+        raise InputError("image ''", "is no name", "give a tar file, a folder or REGISTRY/REPOSITORY:TAG")
     if path_text == "-":
         from shipwall.adapters.images.files import open_standard_input
 
@@ -57,7 +66,7 @@ def _open(source: str, engine_socket: Path | None, platform: str, *, allow_http:
     except (OSError, ValueError):  # too long, or a zero byte: no path
         is_folder = is_file = False
     if is_folder:
-        if (path / "oci-layout").is_file():
+        if _is_layout(path):
             from shipwall.adapters.images.files import open_layout_folder
 
             return open_layout_folder(path, chosen, platform)

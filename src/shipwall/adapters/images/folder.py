@@ -46,6 +46,7 @@ class _FolderWalk:
             here = os.path.relpath(folder, root)
             prefix = "" if here == "." else os.fsencode(here).decode("utf-8", "backslashreplace") + "/"
             if os.fstat(fd).st_dev != device:
+                view.note_skipped(here, "is another file system, which is not entered")
                 names.clear()
                 continue
             for name in [*names, *files]:

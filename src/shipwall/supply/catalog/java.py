@@ -80,15 +80,20 @@ def _read_archive(where: str, data: bytes, bounds: _Bounds, depth: int) -> None:
     manifest: Member | None = None
     poms: dict[tuple[str, str], dict[str, Member]] = {}
     nested: list[Member] = []
+    has_more = False
     for member in list_members(data, where, _is_wanted):
         match = _POM.fullmatch(member.name)
         if match is not None:
-            if len(poms) < _MAX_POMS:
+            if (match[1], match[2]) not in poms and len(poms) >= _MAX_POMS:
+                has_more = True
+            else:
                 poms.setdefault((match[1], match[2]), {})[match[3]] = member
         elif member.name == _MANIFEST:
             manifest = member
         elif member.name.lower().endswith(JAVA_SUFFIXES):
             nested.append(member)
+    if has_more:
+        bounds.skip(where, f"describes more than {_MAX_POMS} artefacts; the rest is not read")
     inside = [found for key, members in poms.items() if (found := _read_pom(where, data, key, members, bounds)) is not None]
     own = _own(where, data, manifest, inside, bounds)
     for one in [*inside, *([own] if own else [])]:

@@ -37,7 +37,7 @@ def read_table(data: bytes, table: str, name: str) -> Iterator[tuple[Value, ...]
     """The rows of `table` in key order, as tuples of columns (the INTEGER PRIMARY KEY is None there, as SQLite stores it).
 
     *Raises* InputError (naming `name`) for bytes that are no sound database, or have no such table. Work and memory are bounded by the
-    size of `data`: no page is visited twice.
+    size of `data`: no page is visited twice, and cells of one page do not overlap.
     """
     pages = _open(data, name)
     visited: set[int] = set()
@@ -75,20 +75,25 @@ def _walk(pages: _Pages, number: int, visited: set[int], depth: int) -> Iterator
     pointers = start + (12 if kind == _INTERIOR else 8)
     if kind not in {_LEAF, _INTERIOR} or pointers + 2 * cells > pages.size:
         raise _broken(pages.name, f"page {number} is no page of a table")
+    room = pages.usable
     for index in range(cells):
         at = int.from_bytes(page[pointers + 2 * index : pointers + 2 * index + 2], "big")
         if at + 4 > pages.usable:
             raise _broken(pages.name, f"a cell of page {number} lies outside of it")
         if kind == _LEAF:
-            yield _record(pages, _payload(pages, page, at, visited))
+            record, on_page = _payload(pages, page, at, visited)
+            room -= on_page
+            if room < 0:  # one large row under thousands of pointers would be read thousands of times
+                raise _broken(pages.name, f"the cells of page {number} overlap")
+            yield _record(pages, record)
         else:
             yield from _walk(pages, int.from_bytes(page[at : at + 4], "big"), visited, depth + 1)
     if kind == _INTERIOR:
         yield from _walk(pages, int.from_bytes(page[start + 8 : start + 12], "big"), visited, depth + 1)
 
 
-def _payload(pages: _Pages, page: memoryview, at: int, visited: set[int]) -> bytes:
-    """The cell's whole record. The part that stays on the page follows section 1.6."""
+def _payload(pages: _Pages, page: memoryview, at: int, visited: set[int]) -> tuple[bytes, int]:
+    """The cell's whole record, and how much of it stays on the page (section 1.6)."""
     size, at = _varint(pages, page, at)
     _rowid, at = _varint(pages, page, at)
     if size > len(pages.data):
@@ -113,7 +118,7 @@ def _payload(pages: _Pages, page: memoryview, at: int, visited: set[int]) -> byt
         parts.append(bytes(more[4 : 4 + take]))
         left -= take
         following = int.from_bytes(more[:4], "big")
-    return b"".join(parts)
+    return b"".join(parts), local
 
 
 def _varint(pages: _Pages, data: memoryview | bytes, at: int) -> tuple[int, int]:

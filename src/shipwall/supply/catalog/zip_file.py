@@ -36,11 +36,16 @@ class Member(NamedTuple):
 
 
 def list_members(data: bytes, name: str, wants: Callable[[bytes], bool]) -> Iterator[Member]:
-    """The entries of the archive `data` that `wants` by their raw names. *Raises* InputError (naming `name`) for what is no archive."""
-    start, count, shift = _find_directory(data, name)
-    at = start
-    for _ in range(min(count, _MAX_ENTRIES)):
-        if at + _ENTRY.size > len(data):
+    """The entries of the archive `data` that `wants` by their raw names. *Raises* InputError (naming `name`) for what is no archive.
+
+    The directory ends where it says by its size, as for Java: its number of entries is modulo 65,536 where large ones were written in the
+    old form, and a lie in hostile ones.
+    """
+    at, end, shift = _find_directory(data, name)
+    for _ in range(_MAX_ENTRIES):
+        if at >= end:
+            return
+        if at + _ENTRY.size > end:
             raise InputError(name, "its central directory is cut off")
         fields = _ENTRY.unpack_from(data, at)
         if fields[0] != b"PK\x01\x02":
@@ -56,6 +61,8 @@ def list_members(data: bytes, name: str, wants: Callable[[bytes], bool]) -> Iter
                 raw.decode("utf-8", "backslashreplace"), fields[4], bool(fields[3] & _ENCRYPTED), packed, size, offset + shift
             )
         at = after + extra_length + comment_length
+    if at < end:
+        raise InputError(name, f"has more than {_MAX_ENTRIES} entries; the rest is not read")
 
 
 def read_member(data: bytes, member: Member, name: str, max_bytes: int) -> bytes:
@@ -85,7 +92,7 @@ def read_member(data: bytes, member: Member, name: str, max_bytes: int) -> bytes
 
 
 def _find_directory(data: bytes, name: str) -> tuple[int, int, int]:
-    """Where the central directory starts, how many entries it has, and how far the archive is shifted (a script may stand before it)."""
+    """Where the central directory starts and ends, and how far the archive is shifted (a script may stand before it)."""
     at = data.rfind(b"PK\x05\x06", max(0, len(data) - _END.size - _MAX_COMMENT))
     if at < 0 or at + _END.size > len(data):
         raise InputError(name, "is no ZIP archive")
@@ -97,11 +104,11 @@ def _find_directory(data: bytes, name: str) -> tuple[int, int, int]:
         if at64 < 0 or at64 + _END64.size > locator:
             raise InputError(name, "its 64-bit directory is missing")
         fields = _END64.unpack_from(data, at64)
-        count, size, offset, end = fields[7], fields[8], fields[9], at64
+        size, offset, end = fields[8], fields[9], at64
     start = end - size
     if start < 0 or offset > start:
         raise InputError(name, "its central directory lies outside of the file")
-    return start, count, start - offset
+    return start, end, start - offset
 
 
 def _wide(extra: bytes, packed: int, size: int, offset: int) -> tuple[int, int, int]:

@@ -64,7 +64,7 @@ def _fix(finding: Finding) -> str:
 
 def _visible(value: object) -> object:
     """Text of an image with its control and direction characters made visible; what the templates made themselves as it is."""
-    return neutral(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return neutral(value, lines=True) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 @cache

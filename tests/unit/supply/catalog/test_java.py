@@ -124,6 +124,14 @@ def test_sixty_four_bit_archives() -> None:
     assert found("a.jar", buffer.getvalue()) == [("g:a", "1")]
 
 
+def test_an_archive_is_read_to_its_end_whatever_it_says_of_its_entries() -> None:
+    """Java goes by the directory's size; the number of entries is 0 here, and modulo 65,536 in large archives of the old form."""
+    data = bytearray(maven_jar("g", "a", "1"))
+    at = data.rfind(b"PK\x05\x06")
+    data[at + 8 : at + 12] = bytes(4)
+    assert found("a.jar", bytes(data)) == [("g:a", "1")]
+
+
 def test_bombs_are_told_and_end() -> None:
     bomb = make_jar({"big.jar": bytes(200 << 20)})
     packages, (skipped,) = parse_java("bomb.jar", bomb)
@@ -135,6 +143,13 @@ def test_bombs_are_told_and_end() -> None:
         nested = make_jar({"n.jar": nested})
     packages, (skipped,) = parse_java("deep.jar", nested)
     assert "nested deeper" in skipped.reason
+
+
+def test_artefacts_beyond_the_bound_are_told() -> None:
+    poms = {f"META-INF/maven/g/a{number}/pom.properties": "" for number in range(4999)}
+    assert found("a.jar", maven_jar("g", "a", "1", poms)) == [("g:a", "1")]
+    _, (told,) = parse_java("a.jar", maven_jar("g", "a", "1", poms | {"META-INF/maven/g/b/pom.properties": ""}))
+    assert told.reason == "describes more than 5000 artefacts; the rest is not read"
 
 
 def test_damaged_members_do_not_hide_the_others() -> None:

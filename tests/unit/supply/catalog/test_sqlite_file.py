@@ -63,6 +63,17 @@ def test_pages_that_point_at_each_other_end(tmp_path: Path) -> None:
         list(read_table(bytes(data), "Packages", "db"))
 
 
+def test_one_row_under_many_pointers_is_not_read_many_times(tmp_path: Path) -> None:
+    data = bytearray(make_database(tmp_path / "db", [(b"y" * 3000, "x")], 4096))
+    at = next(at for at in range(4096, len(data), 4096) if data[at] == 13 and b"y" * 3000 in data[at + 100 : at + 4096])
+    data[at + 3 : at + 5] = (400).to_bytes(2, "big")
+    data[at + 8 : at + 8 + 800] = data[at + 8 : at + 10] * 400
+    rows = read_table(bytes(data), "Packages", "db")
+    assert next(rows)[1] == b"y" * 3000
+    with pytest.raises(InputError, match="overlap"):
+        next(rows)
+
+
 def test_flipped_bytes_never_raise_anything_else(tmp_path: Path) -> None:
     data = make_database(tmp_path / "db", [(bytes(1500), number) for number in range(200)], 512)
     choose = random.Random(1)
