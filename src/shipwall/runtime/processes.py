@@ -16,7 +16,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from shipwall.model.container import Process
+from shipwall.model.container import Process, ProcessDetails
 from shipwall.model.event import Connect, Event, Exec, Exit, Fork, Privilege
 
 MAX_PROCESSES = 65_536
@@ -30,11 +30,13 @@ _RUNTIMES = {"runc", "crun", "exe"}  # `exe`: executed through /proc/self/exe, a
 class _Entry:
     """A process and the entry of the one that started it, alive or not."""
 
-    __slots__ = ("connections", "depth", "is_runtime", "parent", "process")
+    __slots__ = ("connections", "depth", "details", "is_current", "is_runtime", "parent", "process")
 
     def __init__(self, process: Process, parent: _Entry | None, *, is_runtime: bool = False) -> None:
         self.process = process
         self.is_runtime = is_runtime
+        self.details: ProcessDetails | None = None
+        self.is_current = False
         self.connections: deque[tuple[str, int]] | None = None
         self.parent = parent
         self.depth: int = 0 if parent is None else parent.depth + 1
@@ -75,6 +77,17 @@ class ProcessTable:
         entry = self._alive.get(pid)
         return None if entry is None else entry.process
 
+    def details(self, pid: int) -> tuple[ProcessDetails | None, bool]:
+        """What was learnt of the living process `pid`, and whether that is of the program it runs now."""
+        entry = self._alive.get(pid)
+        return (None, True) if entry is None else (entry.details, entry.is_current)
+
+    def learn(self, pid: int, details: ProcessDetails | None) -> None:
+        """Remember what was found out about the program `pid` runs now, or that nothing was."""
+        entry = self._alive.get(pid)
+        if entry is not None:
+            entry.details, entry.is_current = details, True
+
     def lineage(self, pid: int) -> tuple[Process, ...]:
         """The process and its ancestors, nearest first, at most MAX_LINEAGE; empty when `pid` is not known.
 
@@ -112,6 +125,7 @@ class ProcessTable:
             entry = self._enter(_Entry(_from_header(event), parent, is_runtime=self._is_from_outside(event, parent)))
         if isinstance(event, Exec) and event.ret >= 0:
             entry.is_runtime = entry.is_runtime and _is_runtime_file(event.path)
+            entry.details, entry.is_current = _after_exec(entry.details), False
             entry.process = msgspec.structs.replace(
                 entry.process,
                 ppid=event.ppid,
@@ -135,7 +149,9 @@ class ProcessTable:
             child = msgspec.structs.replace(
                 parent, pid=event.child_pid, ppid=event.pid, ns_pid=event.child_ns_pid, start_ns=event.time_ns
             )
-            self._enter(_Entry(child, entry, is_runtime=entry is not None and entry.is_runtime))
+            made = self._enter(_Entry(child, entry, is_runtime=entry is not None and entry.is_runtime))
+            if entry is not None:
+                made.details, made.is_current = entry.details, entry.is_current
         elif isinstance(event, Exit):
             self._alive.pop(event.pid, None)
         elif isinstance(event, Connect):
@@ -189,6 +205,21 @@ def _descends(entry: _Entry, ancestor: _Entry) -> bool:
         at = at.parent
         seen += 1
     return False
+
+
+def _after_exec(details: ProcessDetails | None) -> ProcessDetails | None:
+    """What of `details` outlives the execution of another program."""
+    if details is None:
+        return None
+    return ProcessDetails(
+        tty=details.tty,
+        sid=details.sid,
+        ns_sid=details.ns_sid,
+        pgid=details.pgid,
+        ns_pgid=details.ns_pgid,
+        loginuid=details.loginuid,
+        cwd=details.cwd,
+    )
 
 
 def _is_runtime_file(path: str) -> bool:

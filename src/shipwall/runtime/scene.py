@@ -11,10 +11,11 @@ from typing import Any
 import msgspec
 
 from shipwall.model.alert import Alert
-from shipwall.model.container import ContainerFacts, Process
+from shipwall.model.container import Accounts, ContainerFacts, Process, ProcessDetails
 from shipwall.model.digest import Digest
 from shipwall.model.errors import InputError
 from shipwall.model.event import AnyEvent
+from shipwall.runtime.facts import Context
 from shipwall.runtime.rules.rule_set import RuleSet
 from shipwall.runtime.watch import Watch
 
@@ -30,6 +31,9 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     containers: tuple[ContainerFacts, ...] = ()
     processes: tuple[Process, ...] = ()
     packages: dict[str, str] = {}
+    details: dict[int, ProcessDetails] = {}
+    accounts: dict[str, Accounts] = {}
+    names: dict[str, tuple[str, ...]] = {}
     expect: tuple[str, ...] | None = None
 
 
@@ -42,18 +46,27 @@ class Played(msgspec.Struct, frozen=True, kw_only=True):
     surplus: tuple[str, ...] = ()
 
 
-class _Stage:
+class _Stage(Context):
     """The Context of a scene."""
 
     def __init__(self, scene: Scene) -> None:
         self._containers = {facts.id: facts for facts in scene.containers}
-        self._packages = scene.packages
+        self._scene = scene
 
     def container(self, container_id: str) -> ContainerFacts | None:
         return self._containers.get(container_id)
 
     def package_of(self, image_digest: Digest | None, path: str) -> str:
-        return self._packages.get(path, "") if image_digest is not None else ""
+        return self._scene.packages.get(path, "") if image_digest is not None else ""
+
+    def details(self, process: Process) -> ProcessDetails | None:
+        return self._scene.details.get(process.pid)
+
+    def accounts(self, container_id: str) -> Accounts | None:
+        return self._scene.accounts.get(container_id)
+
+    def names_of(self, address: str) -> tuple[str, ...]:
+        return self._scene.names.get(address, ())
 
 
 _decoder = msgspec.json.Decoder(Scene)

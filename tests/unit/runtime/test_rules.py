@@ -148,8 +148,10 @@ def test_rules_are_prepared_for_the_events_they_can_match() -> None:
 
 
 def test_what_the_sensor_does_not_tell_is_skipped_and_named() -> None:
-    (skipped,) = _rules("proc.tty != 0 and proc.name = sh").skipped
-    assert (skipped.reason, skipped.fields) == ("the sensor does not tell proc.tty", ("proc.tty",))
+    (skipped,) = _rules("fd.lport != 0 and proc.name = sh").skipped
+    assert (skipped.reason, skipped.fields) == ("the sensor does not tell fd.lport", ("fd.lport",))
+    (skipped,) = _rules("evt.buffer contains x").skipped
+    assert skipped.reason == "the sensor does not tell evt.buffer: data that is read or written is not copied out of the kernel"
     (skipped,) = _rules("evt.type = ptrace").skipped
     assert skipped.reason == "the sensor does not report ptrace"
     (rule,) = _rules("evt.type = connect or evt.type = sendto and fd.connected = false").rules
