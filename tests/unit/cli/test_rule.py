@@ -70,3 +70,12 @@ def test_test_passes_and_fails(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["list", "check", "explain", "test"])
 def test_help_has_examples(command: str) -> None:
     assert "Examples" in _run(command, "--help")[1]
+
+
+def test_coverage_of_the_shipped_rules_is_whole() -> None:
+    code, said = _run("coverage", "--output", "json")
+    assert code == 0
+    assert all(one["positive"] and one["negative"] for one in json.loads(said)["rules"])
+    code, said = _run("coverage")
+    assert "techniques" in said
+    assert "T1611 privilege escalation · Escape to Host: Kernel code loaded" in said
