@@ -32,7 +32,7 @@ def list_rules(rules: RulesOption = None, alone: AloneOption = False, output: Ou
 
       shipwall rule list --alone --rules falco_rules.yaml --output json
     """
-    with _pointing():
+    with pointing():
         from shipwall.adapters.rule_files import load_rules
 
         found = load_rules(*(rules or []), shipped=not alone)
@@ -77,7 +77,7 @@ def check(
 
       shipwall rule check --alone falco_rules.yaml
     """
-    with _pointing():
+    with pointing():
         from shipwall.adapters.rule_files import load_rules
         from shipwall.runtime.rules.paths import read_paths
 
@@ -117,7 +117,7 @@ def explain(
 
       shipwall rule explain "Sensitive file read"
     """
-    with _pointing():
+    with pointing():
         from shipwall.adapters.rule_files import load_rules
         from shipwall.lang.condition import fields_of, render_condition
         from shipwall.lang.diagnostic import did_you_mean
@@ -192,7 +192,7 @@ def play(
 
       shipwall rule test my-tests.yaml --rules my-rules.yaml
     """
-    with _pointing():
+    with pointing():
         from shipwall.adapters.rule_files import load_rules
 
         played = _play(load_rules(*(rules or []), shipped=not alone), files, first_match=first_match)
@@ -231,7 +231,7 @@ def coverage(
 
       shipwall rule coverage my-tests.yaml --alone --rules my-rules.yaml --output json
     """
-    with _pointing():
+    with pointing():
         from shipwall.adapters.rule_files import load_rules, shipped_tests
         from shipwall.runtime.coverage import measure_coverage
         from shipwall.runtime.techniques import CONTAINER_TECHNIQUES
@@ -276,7 +276,7 @@ def _play(found: RuleSet, files: list[Path], *, first_match: bool = False) -> li
 
 
 @contextmanager
-def _pointing() -> Iterator[None]:
+def pointing() -> Iterator[None]:
     """Shows an error in a text with its line and a caret below it; ends the command with that error's exit code."""
     from shipwall.lang.diagnostic import SourceError
 
