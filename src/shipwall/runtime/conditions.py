@@ -66,11 +66,15 @@ class LiteralError(InputError):
 
 
 class Bound(NamedTuple):
-    """A field as the compiler needs it: its `kind` (text, number, flag, address), whether it has `many` values, and how to get them."""
+    """A field as the compiler needs it: its `kind` (text, number, flag, address), whether it has `many` values, and how to get them.
+
+    `code`: the same as a Python expression of the event `e` and its process `p` (or None), where that is quicker.
+    """
 
     kind: str
     many: bool
     get: Callable[..., Found]
+    code: str = ""
 
 
 # --- one comparison ---------------------------------------------------------------------------------------------------
@@ -513,7 +517,7 @@ def _bind_operand(operand: Operand | Value, bind: Callable[[Field], Bound]) -> B
 
 
 def _compile_leaf(leaf: Compare | Exists, bind: Callable[[Field], Bound]) -> Callable[[F], bool]:
-    kind, many, get = _bind_operand(leaf.operand, bind)
+    kind, many, get, _ = _bind_operand(leaf.operand, bind)
     if isinstance(leaf, Exists):
         return lambda facts: (found := get(facts)) is not None and found != ()
     operator = leaf.operator

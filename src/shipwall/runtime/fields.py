@@ -556,6 +556,23 @@ def wrong_argument(field: Field) -> str:
     return ""
 
 
+_CODE: dict[tuple[str, str], str] = {
+    ("open", "fd.name"): "(e.path or None)",
+    ("open", "fd.typechar"): "('d' if e.flags & 0o200000 else 'f')",
+    ("open", "fd.num"): "(e.ret if e.ret >= 0 else -1)",
+    ("open", "evt.is_open_read"): "(not e.flags & 0o10000000 and e.flags & 3 != 1 and e.flags & 3 != 3)",
+    ("open", "evt.is_open_write"): "(not e.flags & 0o10000000 and 0 < e.flags & 3 < 3)",
+    ("open", "fd.nameraw"): "(e.asked or None)",
+    ("", "evt.rawres"): "e.ret",
+    ("", "proc.name"): "(p.comm if p is not None else e.comm)",
+    ("", "proc.pid"): "e.pid",
+    ("", "proc.vpid"): "e.ns_pid",
+    ("", "user.uid"): "e.uid",
+    ("", "group.gid"): "e.gid",
+    ("", "container.id"): "(e.container[:12] or 'host')",
+}
+"""Fields as Python expressions, by kind of event (empty: any that has the field): see `conditions.Bound`."""
+
 _OF_OPEN: dict[str, Callable[[Facts], Found]] = {
     "fd.name": lambda facts: facts.event.path or None,  # type: ignore[attr-defined]
     "fd.typechar": lambda facts: "d" if facts.event.flags & 0o200000 else "f",  # type: ignore[attr-defined]
@@ -575,10 +592,11 @@ def bind_field(field: Field, kind: str = "") -> Bound:
     if field.argument is not None and meaning.get_with is not None:
         get_with, given = meaning.get_with, field.argument
         return Bound(meaning.kind, False, lambda facts: get_with(facts, given))
+    code = "" if field.argument is not None else _CODE.get((kind, field.name)) or _CODE.get(("", field.name), "")
     if kind == "open" and field.name in _OF_OPEN:
-        return Bound(meaning.kind, meaning.many, _OF_OPEN[field.name])
+        return Bound(meaning.kind, meaning.many, _OF_OPEN[field.name], code)
     if meaning.kinds is None or kind in meaning.kinds:
-        return Bound(meaning.kind, meaning.many, meaning.get)
+        return Bound(meaning.kind, meaning.many, meaning.get, code)
     structs, get = frozenset(KINDS[name] for name in meaning.kinds), meaning.get
     return Bound(meaning.kind, meaning.many, lambda facts: get(facts) if type(facts.event) in structs else None)
 

@@ -39,18 +39,19 @@ class Watch:
         processes = self.processes
         processes.before(event)
         alerts: list[Alert] = []
-        tests = self.rules.by_event.get(type(event))
-        if tests:
+        judged = self.rules.judge(event)
+        if judged is not None:
             facts = Facts(event, processes, context, self.node)
-            for rule, test in tests:
-                if test(facts):
-                    suppressed = 0
-                    if rule.throttle is not None:
-                        suppressed = self.throttles.take(rule.name, rule.throttle, event.container, event.time_ns)
-                    if suppressed >= 0:
-                        alerts.append(self._raise(rule, facts, now_ns, suppressed))
-                    if self._first_match:
-                        break
+            rules, judge = judged
+            for number in judge(facts):
+                rule = rules[number]
+                suppressed = 0
+                if rule.throttle is not None:
+                    suppressed = self.throttles.take(rule.name, rule.throttle, event.container, event.time_ns)
+                if suppressed >= 0:
+                    alerts.append(self._raise(rule, facts, now_ns, suppressed))
+                if self._first_match:
+                    break
         processes.after(event)
         return alerts
 

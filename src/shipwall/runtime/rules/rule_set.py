@@ -7,7 +7,6 @@ it never has) is decided here once, so that an event meets only rules that can m
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from shipwall.lang.condition import (
@@ -37,20 +36,22 @@ from shipwall.lang.condition import (
 from shipwall.lang.diagnostic import SourceError, did_you_mean
 from shipwall.lang.yaml_text import Node
 from shipwall.model.event import Event
-from shipwall.runtime.conditions import Bound, LiteralError, compile_condition, make_check, specialise
-from shipwall.runtime.facts import Facts
+from shipwall.runtime.conditions import LiteralError, make_check, specialise
 from shipwall.runtime.fields import (
     EVENT_TYPES,
     HOST_NAMES,
+    KIND_OF,
     KINDS,
     MEANINGS,
     bind_field,
+    event_type,
     has_meaning,
     is_known,
     kinds_with,
     known_names,
     wrong_argument,
 )
+from shipwall.runtime.judge import Judge, compile_judge
 from shipwall.runtime.rules.definitions import Definitions, Notice, RuleDefinition, Text, Throttle
 from shipwall.runtime.rules.output import Output, parse_output
 from shipwall.runtime.untold import NOT_REPORTED, UNTOLD
@@ -59,7 +60,8 @@ MAX_LEAVES = 50_000
 MAX_RULES = 20_000
 MANY_KINDS = 6
 
-Test = Callable[[Facts], bool]
+Candidates = tuple[tuple["Rule", Condition | bool], ...]
+"""Rules that can match a kind of event, each with what is left to ask."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class SkippedRule:
 
 @dataclass(frozen=True)
 class RuleSet:
-    """Rules in load order, skipped ones apart, and for each kind of event the enabled rules that can match it with their tests.
+    """Rules in load order, skipped ones apart, and for each kind of event the enabled rules that can match it.
 
     `notices`: what is not wrong but deserves a look. `host_names`: names of hosts that conditions ask for (`fd.sip.name = example.org`).
     """
@@ -109,9 +111,30 @@ class RuleSet:
     skipped: tuple[SkippedRule, ...]
     macros: dict[str, Condition]
     lists: dict[str, tuple[Value, ...]]
-    by_event: dict[type[Event], tuple[tuple[Rule, Test], ...]] = field(repr=False, default_factory=dict)
+    by_event: dict[type[Event], Candidates] = field(repr=False, default_factory=dict)
     notices: tuple[Notice, ...] = ()
     host_names: frozenset[str] = frozenset()
+    _judges: dict[tuple[type[Event], str], tuple[tuple[Rule, ...], Judge] | None] = field(repr=False, default_factory=dict)
+
+    def judge(self, event: Event) -> tuple[tuple[Rule, ...], Judge] | None:
+        """The rules that can match events like this one, in load order, and what says which of them do; None when none can.
+
+        Made when the first event of its `evt.type` comes: most types never do.
+        """
+        key = (type(event), event_type(event))
+        try:
+            return self._judges[key]
+        except KeyError:
+            made = self._judges[key] = self._make(*key)
+            return made
+
+    def _make(self, struct: type[Event], name: str) -> tuple[tuple[Rule, ...], Judge] | None:
+        kind = KIND_OF[struct]
+        left = [(rule, _for_type(tree, kind, name)) for rule, tree in self.by_event.get(struct, ())]
+        open_ = [(rule, tree) for rule, tree in left if tree is not False]
+        if not open_:
+            return None
+        return tuple(rule for rule, _ in open_), compile_judge([tree for _, tree in open_], lambda used: bind_field(used, kind))
 
     def find(self, name: str) -> Rule | None:
         """The rule called `name`, letters' case aside."""
@@ -132,7 +155,7 @@ class _Builder:
         self.macros: dict[str, Condition] = {}
         self.sizes: dict[str, int] = {}
         self.resolving: list[str] = []
-        self.index: dict[type[Event], list[tuple[Rule, Test]]] = {}
+        self.index: dict[type[Event], list[tuple[Rule, Condition | bool]]] = {}
         self.notices: list[Notice] = list(definitions.notices)
 
     def build(self) -> RuleSet:
@@ -324,8 +347,7 @@ class _Builder:
             self.notices.append(Notice(node.document.name, node.line, reason))
         if rule.enabled:
             for kind, rest in left.items():
-                test: Test = _always if rest is True else compile_condition(rest, _bind_for(kind))
-                self.index.setdefault(KINDS[kind], []).append((rule, test))
+                self.index.setdefault(KINDS[kind], []).append((rule, rest))
         return rule
 
     def with_exceptions(self, tree: Condition, definition: RuleDefinition) -> Condition:
@@ -411,8 +433,14 @@ def left_to_ask(tree: Condition, kind: str) -> Condition | bool:
     return specialise(tree, lambda leaf: known_result(leaf, kind))
 
 
-def known_result(leaf: Compare | Exists, kind: str) -> bool | None:
-    """What the comparison says about EVERY event of `kind`; None when that depends on the event or the field is not told."""
+def _for_type(tree: Condition | bool, kind: str, name: str) -> Condition | bool:
+    """What remains for events of `kind` whose `evt.type` is `name`."""
+    return tree if isinstance(tree, bool) else specialise(tree, lambda leaf: known_result(leaf, kind, (name,)))
+
+
+def known_result(leaf: Compare | Exists, kind: str, types: tuple[str, ...] = ()) -> bool | None:
+    """What the comparison says about EVERY event of `kind` (and of one of `types`); None when that depends on the event or the field is
+    not told."""
     used = list(fields_of(leaf))
     for asked in used:
         if has_meaning(asked) and (kinds := kinds_with(asked)) is not None and kind not in kinds:
@@ -423,7 +451,7 @@ def known_result(leaf: Compare | Exists, kind: str) -> bool | None:
     literals = tuple(value.text for value in leaf.values)
     if operand.name == "evt.type":
         check = make_check(leaf.operator, literals, "text")
-        results = {check(name) for name in EVENT_TYPES[kind]}
+        results = {check(name) for name in types or EVENT_TYPES[kind]}
         return results.pop() if len(results) == 1 else None
     if operand.name == "evt.num" and literals == ("0",):  # the idiom for never and always: numbers begin at 1
         return {"=": False, "==": False, "<": False, "<=": False, "!=": True, ">": True, ">=": True}.get(leaf.operator)
@@ -439,14 +467,6 @@ def _kind_of(leaf: Compare) -> str | None:
         return "text"
     meaning = MEANINGS.get(operand.name)
     return None if meaning is None else meaning.kind
-
-
-def _bind_for(kind: str) -> Callable[[Field], Bound]:
-    return lambda used: bind_field(used, kind)
-
-
-def _always(_facts: Facts) -> bool:
-    return True
 
 
 def _name(used: Field) -> str:
