@@ -113,8 +113,8 @@ class Stage:
             assert child.stdout is not None
             assert child.stdout.readline() == b"ready\n"
             accounts = read_accounts(child.pid)
-            judge.take(Known(container_id=container, accounts=accounts))
             recorder.begin([], {read_id(self.folder): container}, set())
+            judge.take(Known(container_id=container, accounts=accounts))  # after the host's own
             join(self.folder, child.pid)
             assert child.stdin is not None
             child.stdin.write(b"go\n")
