@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
 
 from shipwall.model.container import Accounts, ContainerFacts, Process, ProcessDetails
 from shipwall.model.digest import Digest
 from shipwall.model.event import Event
 from shipwall.runtime.conditions import Found
-from shipwall.runtime.processes import ProcessTable
+from shipwall.runtime.processes import LEARNT, TOLD, ProcessTable
 
 
 class Context(Protocol):
@@ -74,14 +76,15 @@ class Facts:
         lineage = self.lineage
         return lineage[distance] if distance < len(lineage) else None
 
-    @property
-    def details(self) -> ProcessDetails | None:
-        """What is known of the process beyond its events: told by its exec, or looked up once for each program it runs."""
-        details, is_current = self.table.details(self.event.pid)
-        if not is_current and self.process is not None:
-            details = self.context.details(self.process) or details
+    def detail(self, name: str) -> Any:
+        """One of the process's details, None when it cannot be known. What its exec did not tell is looked up once for each program."""
+        details, knowledge = self.table.details(self.event.pid)
+        if knowledge == TOLD and (value := getattr(details, name)) is not None:
+            return value
+        if knowledge != LEARNT and self.process is not None:
+            details = _completed(details, self.context.details(self.process), is_told=knowledge == TOLD)
             self.table.learn(self.event.pid, details)
-        return details
+        return None if details is None else getattr(details, name)
 
     @property
     def accounts(self) -> Accounts | None:
@@ -89,6 +92,14 @@ class Facts:
         if self._accounts is None:
             self._accounts = (self.context.accounts(self.event.container),)
         return self._accounts[0]
+
+
+def _completed(known: ProcessDetails | None, found: ProcessDetails | None, *, is_told: bool) -> ProcessDetails | None:
+    """What was `found`, below what the exec told itself; `known` alone when nothing was found."""
+    if known is None or found is None or not is_told:
+        return found or known
+    told = {name: value for name in known.__struct_fields__ if (value := getattr(known, name)) is not None}
+    return msgspec.structs.replace(found, **told)
 
 
 class Meaning(NamedTuple):

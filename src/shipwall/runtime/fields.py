@@ -127,7 +127,7 @@ def _open_flags(facts: Facts) -> str:
 def _exe_flags(facts: Facts) -> Found:
     origin = facts.event.origin  # type: ignore[attr-defined]
     layer = {"upper": "EXE_UPPER_LAYER", "image": "EXE_LOWER_LAYER", "memfd": "EXE_FROM_MEMFD"}.get(origin, "")
-    is_writable = facts.details is not None and facts.details.exe_writable
+    is_writable = facts.detail("exe_writable")
     return "|".join(flag for flag in ("EXE_WRITABLE" if is_writable else "", layer) if flag)
 
 

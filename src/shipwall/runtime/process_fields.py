@@ -1,6 +1,6 @@
 """Fields of a process beyond its command line: session and group, terminal, capabilities, file of its program, users and groups.
 
-They come from `Facts.details`: what the process's exec told, or what the system says when a rule first asks. For a process that has ended
+They come from `Facts.detail`: what the process's exec told, or what the system says when a rule first asks. For a process that has ended
 by then only what it inherited is known. Names of users are the container's own.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from shipwall.model.container import Process, ProcessDetails, User
+from shipwall.model.container import Process, User
 from shipwall.runtime.conditions import Found
 from shipwall.runtime.facts import Facts, Meaning
 from shipwall.runtime.flags import render_capabilities
@@ -19,19 +19,7 @@ _ROOT = User("root", "/root")
 
 
 def _detail(name: str) -> Callable[[Facts], Found]:
-    def get(facts: Facts) -> Found:
-        details = facts.details
-        return None if details is None else getattr(details, name)
-
-    return get
-
-
-def _from_details(part: Callable[[ProcessDetails], Found]) -> Callable[[Facts], Found]:
-    def get(facts: Facts) -> Found:
-        details = facts.details
-        return None if details is None else part(details)
-
-    return get
+    return lambda facts: facts.detail(name)
 
 
 def _capabilities(name: str) -> Callable[[Facts], Found]:
@@ -42,13 +30,18 @@ def _capabilities(name: str) -> Callable[[Facts], Found]:
     return get
 
 
-def _working_folder(details: ProcessDetails) -> Found:
-    return None if details.cwd is None else details.cwd.rstrip("/") + "/"
+def _working_folder(facts: Facts) -> Found:
+    folder = facts.detail("cwd")
+    return None if folder is None else folder.rstrip("/") + "/"
 
 
-def _environment(facts: Facts, argument: str) -> Found:
-    env = facts.details.env if facts.details is not None else None
-    return next((text[len(argument) + 1 :] for text in env or () if text.startswith(argument + "=")), None)
+def _environment(facts: Facts) -> Found:
+    env = facts.detail("env")
+    return None if env is None else " ".join(env)
+
+
+def _variable(facts: Facts, name: str) -> Found:
+    return next((text[len(name) + 1 :] for text in facts.detail("env") or () if text.startswith(name + "=")), None)
 
 
 def _stream_type(name: str) -> Callable[[Facts], Found]:
@@ -140,8 +133,9 @@ def _since_change(until: Callable[[Facts], Found]) -> Callable[[Facts], Found]:
     return get
 
 
-def _threads(details: ProcessDetails) -> Found:
-    return None if details.threads is None else max(0, details.threads - 1)
+def _threads(facts: Facts) -> Found:
+    threads = facts.detail("threads")
+    return None if threads is None else max(0, threads - 1)
 
 
 def _bytes(name: str) -> Callable[[Facts], Found]:
@@ -196,10 +190,10 @@ PROCESS_FIELDS: dict[str, Meaning] = {
     "proc.duration": Meaning("nanoseconds since the process began", "number", _since_start(0)),
     "proc.ppid.duration": Meaning("nanoseconds since the parent began", "number", _since_start(1)),
     "proc.tty": Meaning("number of the controlling terminal, 0 for none", "number", _detail("tty")),
-    "proc.cwd": Meaning("working folder when the program was executed, with a slash at its end", "text", _from_details(_working_folder)),
+    "proc.cwd": Meaning("working folder when the program was executed, with a slash at its end", "text", _working_folder),
     "proc.env": Meaning("environment as NAME=value; with a name in brackets its value", "text",
-                        _from_details(lambda details: None if details.env is None else " ".join(details.env)),
-                        argument="optional", get_with=_environment),
+                        _environment,
+                        argument="optional", get_with=_variable),
     "proc.cmdlenargs": Meaning("characters in all arguments", "number", _number_of_arguments),
     "proc.sid": Meaning("session id in the container", "number", _detail("ns_sid")),
     "proc.sname": Meaning("name of the session's leader", "text", _leader("sid", _name)),
@@ -216,7 +210,7 @@ PROCESS_FIELDS: dict[str, Meaning] = {
                                     _is_leader("ns_pgid", "ns_pid")),
     "proc.loginshellid": Meaning("process id of the eldest shell among it and its ancestors", "number", _login_shell),
     "proc.nthreads": Meaning("threads it has", "number", _detail("threads")),
-    "proc.nchilds": Meaning("threads it has beside the first", "number", _from_details(_threads)),
+    "proc.nchilds": Meaning("threads it has beside the first", "number", _threads),
     "proc.exe_ino": Meaning("inode of its program", "number", _detail("exe_inode")),
     "proc.exe_ino.ctime": Meaning("when that inode was last changed, nanoseconds since 1970", "number", _detail("exe_ctime_ns")),
     "proc.exe_ino.mtime": Meaning("when the program was last written, nanoseconds since 1970", "number", _detail("exe_mtime_ns")),

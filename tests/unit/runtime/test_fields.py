@@ -128,6 +128,35 @@ def test_details_are_asked_for_once_per_program_and_outlive_it_in_part() -> None
     assert world.asked == 2
 
 
+class _TellingExec(Exec, frozen=True, kw_only=True, tag="exec"):
+    """An exec as a sensor tells it that reads the process too."""
+
+    session: int = 9
+    group: int = 9
+    ns_group: int = 9
+    tty: int = 5
+    login_uid: int = -1
+    cwd: str = "/srv"
+    cap_effective: int = 1
+    cap_permitted: int = 1
+    cap_inheritable: int = 0
+    ctime_ns: int = 3
+    mtime_ns: int = 2
+    user_writable: bool = False
+    environment: tuple[str, ...] = ()
+
+
+def test_what_an_exec_tells_itself_is_not_looked_up_and_not_overruled() -> None:
+    world = _World()
+    facts = _facts(_event(_TellingExec, path="/bin/x", argv=("x",)), world)
+    lookup = look_up(facts)
+    told = "proc.tty = 5 and proc.cwd = '/srv/' and thread.cap_effective = CAP_CHOWN and proc.sid = 9 and user.loginuid = -1"
+    assert evaluate(parse_condition(told), lookup)
+    assert world.asked == 0
+    assert evaluate(parse_condition("proc.stdin.name = /dev/pts/0 and proc.tty = 5 and proc.env[K] = 'v=w'"), lookup)
+    assert world.asked == 1
+
+
 def test_no_field_is_both_told_and_untold() -> None:
     assert not MEANINGS.keys() & UNTOLD.keys()
     assert len(MEANINGS) + len(UNTOLD) > 260
