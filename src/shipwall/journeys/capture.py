@@ -116,8 +116,9 @@ def record_capture(wanted: Wanted, file: CaptureFile, stopped: Callable[[], bool
         recorder = Recorder(wanted, file.put, meet)
         cgroups, watched = _watch(sensor, wanted)
         recorder.begin(read_processes(), cgroups, watched)
-        for container in sorted(set(filter(None, cgroups.values()))):
-            asked.put(container)
+        for container in sorted(set(filter(None, cgroups.values()))):  # before their first event: the ring keeps those meanwhile
+            for record in _answer(wanted.facts_of, container):
+                file.put(record)
         file.flush()
         reason = _follow(sensor, take, file, news, time.monotonic() + wanted.seconds, stopped)
         lost = sensor.counters().lost or lost
@@ -175,14 +176,19 @@ def _ask(
 ) -> None:
     """Answer questions about containers, one after the other; what the engine does not know stays unknown."""
     while (container := asked.get()) is not None:
-        try:
-            facts = facts_of(container)
-        except (ShipwallError, OSError):
-            continue
-        if facts is None:
-            continue
-        accounts = read_accounts(facts.pid) if facts.pid else None
-        news.put(Known(container=facts, container_id=container, accounts=accounts))
+        for record in _answer(facts_of, container):
+            news.put(record)
+
+
+def _answer(facts_of: Callable[[str], ContainerFacts | None], container: str) -> list[Record]:
+    """What there is to know about a container now."""
+    try:
+        facts = facts_of(container)
+    except (ShipwallError, OSError):
+        return []
+    if facts is None:
+        return []
+    return [Known(container=facts, container_id=container, accounts=read_accounts(facts.pid) if facts.pid else None)]
 
 
 def _process_of(event: Exec) -> Process:
