@@ -8,7 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from shipwall.adapters.rule_files import load_rules
+from shipwall.adapters.rule_files import load_rules, read_tests, shipped_tests
+from shipwall.runtime.coverage import measure_coverage
 from shipwall.runtime.rules import RuleSet
 from shipwall.runtime.scene import parse_scenes, play_scene, summary_of
 
@@ -44,3 +45,11 @@ def test_shipped_rules_are_whole(rules: RuleSet) -> None:
         assert rule.untold == ()
         assert any(tag.startswith("mitre_") for tag in rule.tags)
         assert any(tag[:1] == "T" and tag[1:5].isdigit() for tag in rule.tags)
+
+
+def test_every_shipped_rule_has_a_test_that_raises_it_and_one_that_does_not(rules: RuleSet) -> None:
+    with shipped_tests() as folder:
+        scenes = read_tests(folder)
+    covered = measure_coverage(rules, [(scene, play_scene(rules, scene)) for scene in scenes])
+    assert covered.failed == ()
+    assert [one.rule for one in covered.rules if not (one.positive and one.negative)] == []

@@ -20,6 +20,7 @@ from shipwall.runtime.scene import parse_scenes
 PIECES = [
     "and", "or", "not", "not(", "(", ")", " ", "\n", "proc.name", "proc.aname[2]", "evt.num", "=", "!=", "<=", ">", "in", "contains",
     "exists", "glob", "regex", "pmatch", ",", '"a b"', "'q'", '"\\', "bash", "3", "-1", "0x1f", "shell_procs", "val(", "tolower(", "[", "]",
+    "anyof", "oneof (", "join(", "concat(", "getopt(",
 ]  # fmt: skip
 
 names = st.from_regex(r"[a-z][a-z_]{0,7}", fullmatch=True).filter(lambda word: word not in {"and", "or", "not"})
@@ -28,7 +29,17 @@ fields = st.builds(
     st.lists(names, min_size=2, max_size=3).map(".".join),
     st.none() | st.text(min_size=1, max_size=6).filter(lambda text: "\x00" not in text),
 )
-operands = st.recursive(fields, lambda inner: st.builds(c.Transform, st.sampled_from(c.TRANSFORMERS), inner), max_leaves=3)
+texts = st.builds(c.Value, st.text(max_size=4), st.just(True))
+operands = st.recursive(
+    fields,
+    lambda inner: (
+        st.builds(c.Transform, st.sampled_from(c.TRANSFORMERS[:5]), inner.map(lambda one: (one,)))
+        | st.builds(c.Transform, st.just("join"), st.tuples(texts, inner))
+        | st.builds(c.Transform, st.just("concat"), st.tuples(inner, inner | texts))
+        | st.builds(c.Transform, st.just("getopt"), st.tuples(inner, texts), st.none() | st.sampled_from("abc"))
+    ),
+    max_leaves=4,
+)
 values = st.builds(c.Value, st.text(max_size=8), st.just(True)) | st.builds(
     c.Value, st.text(string.ascii_letters + string.digits + "/._-:*", min_size=1, max_size=8), st.just(False)
 )
@@ -39,6 +50,14 @@ leaves = (
     | st.builds(c.Compare, operands, st.sampled_from(c.NUMBER_OPERATORS), numbers.map(lambda value: (value,)))
     | st.builds(c.Compare, operands, st.sampled_from(c.LIST_OPERATORS), st.lists(values, max_size=4).map(tuple))
     | st.builds(c.Compare, operands, st.sampled_from(c.TEXT_OPERATORS), st.just(()), operands)
+    | st.builds(
+        c.Compare,
+        operands,
+        st.sampled_from(c.TEXT_OPERATORS),
+        st.lists(values, max_size=4).map(tuple),
+        st.none(),
+        st.sampled_from(c.MODIFIERS),
+    )
     | st.builds(c.Macro, names)
 )
 trees = st.recursive(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -13,7 +14,9 @@ from shipwall.model.alert import Why
 from shipwall.model.container import ContainerFacts, Process
 from shipwall.model.event import AnyEvent, Connect, Duplicate, Exec, Exit, Fork, Mount, Namespace, Open, Privilege
 from shipwall.runtime.conditions import Bound, Found, compile_condition, evaluate, explain, specialise
-from shipwall.runtime.fields import Facts, look_up
+from shipwall.runtime.facts import Context, Facts
+from shipwall.runtime.fields import look_up
+from shipwall.runtime.judge import MAX_IN_ONE, compile_judge
 from shipwall.runtime.processes import MAX_LINEAGE, ProcessTable
 from shipwall.runtime.rules import RuleSet
 from shipwall.runtime.rules.paths import read_paths
@@ -82,6 +85,25 @@ def test_every_form_says_the_same(tree: Condition, values: dict[str, Found]) -> 
     assert evaluate(Not(tree), lookup) is not truth
 
 
+@given(st.lists(trees | st.booleans(), min_size=1, max_size=6), found)
+def test_many_conditions_as_one_function_say_what_each_says(conditions: list[Condition | bool], values: dict[str, Found]) -> None:
+    conditions = conditions + conditions[:1]  # one that is asked twice is decided once
+    judge = compile_judge(conditions, lambda field: Bound(*KINDS[field.name], lambda _facts: values[field.name]))
+    facts: Any = SimpleNamespace(event=None, process=None)
+    expected = [tree if isinstance(tree, bool) else evaluate(tree, lambda field: values[field.name]) for tree in conditions]
+    assert judge(facts) == [number for number, holds in enumerate(expected) if holds]
+
+
+def test_hundreds_of_deep_conditions_become_functions() -> None:
+    deep: Condition = Compare(Field("f.text"), "=", (Value("a"),))
+    for number in range(90):
+        deep = Or((And((deep, Compare(Field("f.number"), ">", (Value(str(number)),)))), Exists(Field("f.flag"))))
+    count = 3 * MAX_IN_ONE + 1
+    judge = compile_judge([deep, False, True] * (count // 3), lambda field: Bound(*KINDS[field.name], lambda _facts: None))
+    facts: Any = SimpleNamespace(event=None, process=None)
+    assert judge(facts) == list(range(2, count // 3 * 3, 3))
+
+
 @given(trees, found, st.sets(st.sampled_from(sorted(KINDS))))
 def test_what_is_known_beforehand_changes_nothing(tree: Condition, values: dict[str, Found], known: set[str]) -> None:
     def lookup(field: Field) -> Found:
@@ -142,7 +164,7 @@ events: st.SearchStrategy[AnyEvent] = st.one_of(
 )  # fmt: skip
 
 
-class _Known:
+class _Known(Context):
     def container(self, container_id: str) -> ContainerFacts | None:
         return ContainerFacts(id=container_id, name="c", image_ref="r/i:t", image_config="sha256:" + "0" * 64)
 

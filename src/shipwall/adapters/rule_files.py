@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 
 from shipwall.lang.yaml_text import MAX_CHARS
 from shipwall.model.errors import InputError, StorageError
 from shipwall.runtime.rules import RuleSet, parse_rule_files
+from shipwall.runtime.scene import MAX_BYTES, Scene, parse_scenes
 
 RuleFile = tuple[str, bytes]
 
@@ -38,3 +41,25 @@ def load_rules(*paths: Path, shipped: bool = True) -> RuleSet:
         inside = sorted([*path.glob("*.yaml"), *path.glob("*.yml")]) if path.is_dir() else [path]
         files += [read_rule_file(file) for file in inside]
     return parse_rule_files(files)
+
+
+@contextmanager
+def shipped_tests() -> Iterator[Path]:
+    """The folder with the tests of the shipped rules."""
+    with resources.as_file(resources.files("shipwall.runtime.rules") / "tests") as folder:
+        yield folder
+
+
+def read_tests(*paths: Path) -> list[Scene]:
+    """The rule tests in files, and in the *.yaml, *.yml and *.json of folders, sorted. Raises StorageError and InputError."""
+    found: list[Scene] = []
+    for path in paths:
+        inside = sorted(one for one in path.iterdir() if one.suffix in {".yaml", ".yml", ".json"}) if path.is_dir() else [path]
+        for file in inside:
+            try:
+                with file.open("rb") as opened:
+                    data = opened.read(MAX_BYTES + 1)
+            except OSError as error:
+                raise StorageError(str(file), error.strerror or str(error), "check the path") from error
+            found += parse_scenes(data, str(file))
+    return found

@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from shipwall.model.alert import Alert, Silence
-from shipwall.model.container import ContainerFacts, Process
+from shipwall.model.container import Accounts, ContainerFacts, Process, ProcessDetails
 from shipwall.model.digest import Digest
 from shipwall.model.event import AnyEvent, Cgroup, Exec, Lost
 from shipwall.model.package import Inventory
 from shipwall.model.wire import AlertRaised, ContainerSeen, EventsSeen, Message
 from shipwall.runtime.decode import container_of_cgroup
+from shipwall.runtime.facts import Context
 from shipwall.runtime.observed import Executed
 from shipwall.runtime.silence import Silences
 from shipwall.runtime.watch import Watch
@@ -49,15 +50,24 @@ class Act(msgspec.Struct, frozen=True):
 Effect = Send | LookUp | Act
 
 
-class Core:
+class Core(Context):
     """The agent's memory: containers, processes, the last seconds of each container, alerts that wait for facts."""
 
-    def __init__(self, node: str, watch: Watch, find_inventory: Callable[[Digest], Inventory | None]) -> None:
+    def __init__(
+        self,
+        node: str,
+        watch: Watch,
+        find_inventory: Callable[[Digest], Inventory | None],
+        find_details: Callable[[Process], ProcessDetails | None] = lambda _process: None,
+    ) -> None:
         self.node = node
         self.watch = watch
         self.silences = Silences()
         self.containers: dict[str, ContainerFacts] = {}
         self._find_inventory = find_inventory
+        self._find_details = find_details
+        self._accounts: dict[str, Accounts] = {}
+        self._names: dict[str, tuple[str, ...]] = {}
         self._cgroups: dict[int, str] = {}
         self._recorded: dict[str, deque[AnyEvent]] = {}
         self._waiting: deque[Alert] = deque(maxlen=WAITING_ALERTS)
@@ -82,7 +92,27 @@ class Core:
             owners = self._owners[image_digest] = file_owners(inventory)
         return owners.get(path, "")
 
+    def details(self, process: Process) -> ProcessDetails | None:
+        """What the system says about a living process."""
+        return self._find_details(process)
+
+    def accounts(self, container_id: str) -> Accounts | None:
+        """Users and groups of a container, of the host for an empty id."""
+        return self._accounts.get(container_id)
+
+    def names_of(self, address: str) -> tuple[str, ...]:
+        """The names in rules that stand for `address`."""
+        return self._names.get(address, ())
+
     # inputs
+
+    def accounts_known(self, container_id: str, accounts: Accounts) -> None:
+        """Users and groups were read: of a container, or of the host for an empty id."""
+        self._accounts[container_id] = accounts
+
+    def names_known(self, names: dict[str, tuple[str, ...]]) -> None:
+        """The hosts that rules name were resolved: address → names."""
+        self._names = names
 
     def handle_event(self, event: AnyEvent, now_ns: int) -> list[Effect]:
         """Effects of one event of the sensor."""
@@ -114,6 +144,7 @@ class Core:
             facts = msgspec.structs.replace(facts, cgroup_id=known.cgroup_id)
         if facts.state in ("gone", "exited") and facts.cgroup_id == 0:
             self.containers.pop(facts.id, None)
+            self._accounts.pop(facts.id, None)
         else:
             self.containers[facts.id] = facts
             if facts.cgroup_id:
@@ -158,6 +189,7 @@ class Core:
         if not gone or gone in self._cgroups.values():
             return []
         self._recorded.pop(gone, None)
+        self._accounts.pop(gone, None)
         facts = self.containers.pop(gone, None)
         if facts is None:
             return []

@@ -11,7 +11,8 @@ from shipwall.adapters.engine import Engine
 from shipwall.adapters.inventories import Inventories
 from shipwall.agent.facts import facts_of
 from shipwall.kernel.freezer import Freezer
-from shipwall.model.container import ContainerFacts
+from shipwall.kernel.rootfs import read_accounts
+from shipwall.model.container import Accounts, ContainerFacts
 from shipwall.model.digest import Digest
 from shipwall.model.errors import ShipwallError
 from shipwall.model.promotion import Promotion
@@ -28,7 +29,7 @@ class EngineWatch:
         socket: Path,
         promotions: Callable[[], Mapping[Digest, Promotion]],
         inventories: Inventories,
-        learned: Callable[[ContainerFacts], None],
+        learned: Callable[[ContainerFacts, Accounts | None], None],
         say: Callable[[str], None],
     ) -> None:
         self._socket = socket
@@ -108,4 +109,4 @@ class EngineWatch:
                 self._say(f"container {wanted[0][:12]}: {error}")
                 continue
             if facts is not None:
-                self._learned(facts)
+                self._learned(facts, read_accounts(facts.pid) if facts.pid else None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from shipwall.lang.rfc3339 import parse_rfc3339
-from shipwall.model.container import ContainerFacts
+from shipwall.model.container import ContainerFacts, MountFact
 from shipwall.model.digest import Digest
 
 _STATES = {
@@ -42,7 +42,32 @@ def facts_of(
         labels={str(key): str(value) for key, value in labels.items()},
         networks=tuple(sorted(networks)),
         replaces=str(labels.get("shipwall.replaces", "")),
+        ip=_address(record.get("NetworkSettings") or {}, networks),
+        host_pid=host.get("PidMode") == "host",
+        host_network=host.get("NetworkMode") == "host",
+        host_ipc=host.get("IpcMode") == "host",
+        mounts=tuple(_mounts(record.get("Mounts") or [])),
     )
+
+
+def _address(settings: dict[str, Any], networks: dict[str, Any]) -> str:
+    """Its address in the default network, else in the first network by name that gave it one."""
+    found = [settings.get("IPAddress"), *((networks[name] or {}).get("IPAddress") for name in sorted(networks))]
+    return next((str(address) for address in found if address), "")
+
+
+def _mounts(found: list[Any]) -> list[MountFact]:
+    return [
+        MountFact(
+            source=str(mount.get("Source") or ""),
+            destination=str(mount.get("Destination") or ""),
+            mode=str(mount.get("Mode") or ""),
+            writable=bool(mount.get("RW")),
+            propagation=str(mount.get("Propagation") or ""),
+        )
+        for mount in found
+        if isinstance(mount, dict)
+    ]
 
 
 def _ports(bindings: dict[str, Any]) -> list[str]:

@@ -32,6 +32,7 @@ from shipwall.adapters.inventories import Inventories
 from shipwall.adapters.journal import Journal
 from shipwall.adapters.keys import Keys
 from shipwall.adapters.link import node_name
+from shipwall.adapters.names import resolve_names
 from shipwall.adapters.observed import Observed
 from shipwall.adapters.registry import Registry
 from shipwall.adapters.rule_files import load_rules
@@ -47,11 +48,13 @@ from shipwall.journeys.promote import recover_promotions
 from shipwall.journeys.respond import Responder
 from shipwall.kernel.cgroups import find_path, list_containers, unified_mount
 from shipwall.kernel.cost import Cost
+from shipwall.kernel.process_details import read_details
 from shipwall.kernel.processes import read_processes
 from shipwall.kernel.pulse import Pulse
+from shipwall.kernel.rootfs import read_accounts
 from shipwall.kernel.sensor import CHILDREN, EVENTS, KILL_DRIFT, NOTHING_COUNTED, Sensor
 from shipwall.model.alert import Alert
-from shipwall.model.container import ContainerFacts
+from shipwall.model.container import Accounts, ContainerFacts
 from shipwall.model.digest import ImageIdentity
 from shipwall.model.errors import InputError, KernelError, ShipwallError
 from shipwall.model.event import AnyEvent
@@ -67,6 +70,7 @@ COST_S = 30.0
 RESUME_S = 5.0
 REGISTRY_S = 60.0
 BLIND_S = 6.0  # without a self-check for so long, the node counts as blind
+NAMES_S = 300.0
 
 
 @dataclass
@@ -97,7 +101,7 @@ class Agent:
         self.promotions = Promotions(self.instance)
         self.observed = Observed(self.instance.observed)
         watch = Watch(load_rules(*settings.rules), self.node, boot=f"{self.started_ns:x}")
-        self.core = Core(self.node, watch, self.inventories.get)
+        self.core = Core(self.node, watch, self.inventories.get, read_details)
         self._core_lock = threading.RLock()
         self._jobs: queue.Queue[tuple[Plan, Alert, tuple[AnyEvent, ...]] | Command | None] = queue.Queue()
         self.outbox = Outbox(self.instance.link_socket, self.instance.agent / "outbox", self._received, say)
@@ -130,6 +134,8 @@ class Agent:
                 sensing = threading.Thread(target=self._sense, args=(self.sensor,), name="sensor", daemon=True)
                 sensing.start()
             threading.Thread(target=self._recover_promotions, name="promotions", daemon=True).start()
+            if self.core.watch.rules.host_names:
+                threading.Thread(target=self._resolve, name="names", daemon=True).start()
             jobs = threading.Thread(target=self._work, name="responses", daemon=True)
             try:
                 asyncio.run(self._housekeeping(jobs))
@@ -148,6 +154,8 @@ class Agent:
     def _start_sensor(self, sensor: Sensor) -> None:
         self.core.processes(read_processes())
         sensor.set_calls(read_calls(self.core.watch.rules))
+        if (host := read_accounts(os.getpid())) is not None:
+            self.core.accounts_known("", host)
         sensor.set_open_prefixes(read_paths(self.core.watch.rules).prefixes)
         for pid in filter(None, (os.getpid(), self.settings.engine and daemon_pid(self.settings.engine))):
             sensor.leave_mount_namespace(Path(f"/proc/{pid}/ns/mnt").stat().st_ino)
@@ -249,9 +257,11 @@ class Agent:
             effects = self.core.handle_event(event, time.time_ns())
         self._perform(effects)
 
-    def _learned(self, facts: ContainerFacts) -> None:
+    def _learned(self, facts: ContainerFacts, accounts: Accounts | None) -> None:
         self._guard(facts)
         with self._core_lock:
+            if accounts is not None:
+                self.core.accounts_known(facts.id, accounts)
             effects = self.core.handle_container(facts, time.time_ns())
         self._perform(effects)
 
@@ -340,6 +350,14 @@ class Agent:
                 say(f"plan {outcome.plan.id}: resumed, {'done' if outcome.done else 'not done yet'}")
         except ShipwallError as error:
             say(f"resume: {error.line()}")
+
+    def _resolve(self) -> None:
+        """Ask for the addresses of the hosts that rules name, now and again."""
+        while self._going.is_set():
+            names = resolve_names(self.core.watch.rules.host_names)
+            with self._core_lock:
+                self.core.names_known(names)
+            time.sleep(NAMES_S)
 
     def _recover_promotions(self) -> None:
         """Finish or undo what a crash interrupted, as soon as its registry answers."""

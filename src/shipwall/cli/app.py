@@ -32,6 +32,7 @@ NOUNS: dict[str, str | None] = {
     "up": None,
     "doctor": None,
     "rule": "rule",
+    "capture": None,
     "engine": "engine",
     "run": None,
     "cleanup": None,

@@ -6,13 +6,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from shipwall.cli.output import Output, OutputOption, console, neutral, print_json
 
-app = typer.Typer(no_args_is_help=True, help="Detection rules in Falco's language: list, check, explain, test.")
+if TYPE_CHECKING:
+    from shipwall.runtime.rules import RuleSet
+    from shipwall.runtime.scene import Played, Scene
+
+app = typer.Typer(no_args_is_help=True, help="Detection rules in Falco's language: list, check, explain, test, coverage.")
 
 RulesOption = Annotated[list[Path] | None, typer.Option("--rules", help="rule file or folder after the shipped ones; repeatable")]
 AloneOption = Annotated[bool, typer.Option("--alone", help="leave the shipped rules out")]
@@ -28,7 +32,7 @@ def list_rules(rules: RulesOption = None, alone: AloneOption = False, output: Ou
 
       shipwall rule list --alone --rules falco_rules.yaml --output json
     """
-    with _pointing():
+    with pointing():
         from shipwall.adapters.rule_files import load_rules
 
         found = load_rules(*(rules or []), shipped=not alone)
@@ -73,7 +77,7 @@ def check(
 
       shipwall rule check --alone falco_rules.yaml
     """
-    with _pointing():
+    with pointing():
         from shipwall.adapters.rule_files import load_rules
         from shipwall.runtime.rules.paths import read_paths
 
@@ -83,6 +87,7 @@ def check(
         print_json({
             "rules": len(found.rules),
             "skipped": [{"rule": rule.name, "reason": rule.reason, "fields": rule.fields} for rule in found.skipped],
+            "notices": [notice._asdict() for notice in found.notices],
             "reads_not_bounded": unbounded,
             "untold_in_output": {rule.name: rule.untold for rule in found.rules if rule.untold},
         })  # fmt: skip
@@ -90,6 +95,8 @@ def check(
     for skipped in found.skipped:
         place = f"{neutral(skipped.file)}:{skipped.line}"
         console.print(f"{place}: {neutral(skipped.name)}: skipped, {neutral(skipped.reason)}", markup=False)
+    for notice in found.notices:
+        console.print(f"{neutral(notice.file)}:{notice.line}: {neutral(notice.reason)}", markup=False)
     for name in unbounded:
         console.print(
             f"{neutral(name)}: sees only the reads that other rules ask for: its paths have no fixed beginning", markup=False
@@ -110,7 +117,7 @@ def explain(
 
       shipwall rule explain "Sensitive file read"
     """
-    with _pointing():
+    with pointing():
         from shipwall.adapters.rule_files import load_rules
         from shipwall.lang.condition import fields_of, render_condition
         from shipwall.lang.diagnostic import did_you_mean
@@ -134,7 +141,8 @@ def explain(
     if output is Output.JSON:
         print_json({
             "rule": named.name, "description": named.description, "priority": named.priority, "action": named.action,
-            "enabled": named.enabled, "tags": named.tags, "events": sorted(named.kinds), "condition": named.written,
+            "enabled": named.enabled, "tags": named.tags, "throttle": named.throttle and named.throttle._asdict(),
+            "events": sorted(named.kinds), "condition": named.written,
             "expanded": render_condition(named.condition), "fields": meanings, "file": named.file, "line": named.line,
         })  # fmt: skip
         return
@@ -143,6 +151,11 @@ def explain(
         f"  {named.description}",
         f"  priority {named.priority}, action {named.action}, {'on' if named.enabled else 'off'}, {named.file}:{named.line}",
         f"  tags: {', '.join(named.tags)}",
+        *(
+            [f"  at most {named.throttle.alerts} alerts in {named.throttle.per_ns / 1e9:g} s per container"]
+            if named.throttle
+            else []
+        ),
         f"  judged on: {', '.join(sorted(named.kinds))}",
         "",
         "condition:",
@@ -158,53 +171,112 @@ def explain(
         console.print(neutral(line), markup=False)
 
 
+FirstOption = Annotated[
+    bool, typer.Option("--first-match", help="only the first matching rule speaks for an event, as Falco's default")
+]
+
+
 @app.command("test")
 def play(
-    files: Annotated[list[Path], typer.Argument(help="rule tests (JSON)")],
+    files: Annotated[list[Path], typer.Argument(help="rule tests (YAML or JSON), or folders of such")],
     rules: RulesOption = None,
     alone: AloneOption = False,
+    first_match: FirstOption = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Play recorded events against the rules: events in, alerts out. Exit code 1 when an expected alert is missing or one is too many.
+    """Play recorded events against the rules: events in, alerts out. Exit code 1 when an expected alert is missing, differs or is too many.
 
-    A test is JSON: {"title": ..., "containers": [...], "processes": [...], "packages": {path: "name version"}, "events": [...],
-    "expect": ["rule", ...]}, or a list of such; events have the wire form (`"kind": "exec"`, ...).
+    A test names what there was, the events, and the alerts that must come with values of their fields; `docs/rules.md` shows one.
 
     Examples:
 
-      shipwall rule test attack.json --rules my-rules.yaml
+      shipwall rule test my-tests.yaml --rules my-rules.yaml
     """
-    with _pointing():
+    with pointing():
         from shipwall.adapters.rule_files import load_rules
-        from shipwall.model.errors import StorageError
-        from shipwall.runtime.scene import MAX_BYTES, parse_scenes, play_scene
 
-        found = load_rules(*(rules or []), shipped=not alone)
-        played = []
-        for file in files:
-            try:
-                with file.open("rb") as opened:
-                    data = opened.read(MAX_BYTES + 1)
-            except OSError as error:
-                raise StorageError(str(file), error.strerror or str(error), "check the path") from error
-            played += [play_scene(found, scene) for scene in parse_scenes(data, str(file))]
-    failed = any(scene.missing or scene.surplus for scene in played)
+        played = _play(load_rules(*(rules or []), shipped=not alone), files, first_match=first_match)
     if output is Output.JSON:
-        print_json(played)
+        print_json([result for _, result in played])
     else:
-        for scene in played:
-            wrong = [*(f"missing: {name}" for name in scene.missing), *(f"too many: {name}" for name in scene.surplus)]
+        for _, scene in played:
+            wrong = [
+                *(f"missing: {name}" for name in scene.missing),
+                *(f"too many: {name}" for name in scene.surplus),
+                *scene.wrong,
+            ]
             state = "; ".join(wrong) or "as expected"
             console.print(neutral(f"{scene.title or 'test'}: {len(scene.alerts)} alerts, {state}"), markup=False)
             for alert in scene.alerts:
                 ended = f" [{alert.stopped}]" if alert.stopped else ""
                 console.print(neutral(f"  {alert.priority}: {alert.rule}: {alert.output}{ended}"), markup=False)
-    if failed:
+    if any(result.failed for _, result in played):
         raise typer.Exit(1)
 
 
+@app.command("coverage")
+def coverage(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="rule tests or folders of such; the shipped ones when none is given")
+    ] = None,
+    rules: RulesOption = None,
+    alone: AloneOption = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show which rules have tests that raise them and tests that do not, and which techniques, fields and calls the tests cover.
+
+    Examples:
+
+      shipwall rule coverage
+
+      shipwall rule coverage my-tests.yaml --alone --rules my-rules.yaml --output json
+    """
+    with pointing():
+        from shipwall.adapters.rule_files import load_rules, shipped_tests
+        from shipwall.runtime.coverage import measure_coverage
+        from shipwall.runtime.techniques import CONTAINER_TECHNIQUES
+
+        found = load_rules(*(rules or []), shipped=not alone)
+        with shipped_tests() as folder:
+            covered = measure_coverage(found, _play(found, files or [folder]))
+    if output is Output.JSON:
+        print_json(covered)
+        return
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("rule", "raise it", "do not", "techniques", "events in no test", box=None, header_style="bold")
+    for one in covered.rules:
+        table.add_row(
+            escape(neutral(one.rule)), str(one.positive), str(one.negative), " ".join(one.techniques), " ".join(one.unseen)
+        )
+    console.print(table)
+    asked = [name for name, is_covered in covered.fields.items() if not is_covered]
+    lines = [
+        f"rules with both: {sum(bool(one.positive and one.negative) for one in covered.rules)} of {len(covered.rules)}",
+        f"calls in tests: {' '.join(covered.event_types)}",
+        f"fields in no tested rule: {' '.join(asked) or 'none'}",
+        f"ATT&CK for Containers: {sum(map(bool, covered.techniques.values()))} of {len(covered.techniques)} techniques",
+        *(
+            f"  {name} {' · '.join(CONTAINER_TECHNIQUES[name])}: {', '.join(by) or '-'}"
+            for name, by in covered.techniques.items()
+        ),
+        *(f"failed: {title}" for title in covered.failed),
+    ]
+    for line in lines:
+        console.print(neutral(line), markup=False)
+
+
+def _play(found: RuleSet, files: list[Path], *, first_match: bool = False) -> list[tuple[Scene, Played]]:
+    """Every test of `files`, played."""
+    from shipwall.adapters.rule_files import read_tests
+    from shipwall.runtime.scene import play_scene
+
+    return [(scene, play_scene(found, scene, first_match=first_match)) for scene in read_tests(*files)]
+
+
 @contextmanager
-def _pointing() -> Iterator[None]:
+def pointing() -> Iterator[None]:
     """Shows an error in a text with its line and a caret below it; ends the command with that error's exit code."""
     from shipwall.lang.diagnostic import SourceError
 

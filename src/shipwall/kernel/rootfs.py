@@ -18,6 +18,7 @@ from typing import Self
 
 import msgspec
 
+from shipwall.model.container import Accounts, parse_accounts
 from shipwall.model.errors import KernelError
 from shipwall.model.package import Skipped
 
@@ -187,6 +188,30 @@ class RootFolder:
         for part in self.read(path):
             digest.update(part)
         return "sha256:" + digest.hexdigest()
+
+
+MAX_ACCOUNT_BYTES = 4 * 1024 * 1024
+
+
+def read_accounts(pid: int) -> Accounts | None:
+    """Users and groups as the process `pid` sees them; None when it is gone. A file that is missing or odd tells none."""
+    try:
+        with RootFolder(pid) as root:
+            return parse_accounts(_head(root, "/etc/passwd"), _head(root, "/etc/group"))
+    except KernelError:
+        return None
+
+
+def _head(root: RootFolder, path: str) -> str:
+    found = bytearray()
+    try:
+        for part in root.read(path):
+            found += part
+            if len(found) >= MAX_ACCOUNT_BYTES:
+                break
+    except OSError:
+        return ""
+    return bytes(found[:MAX_ACCOUNT_BYTES]).decode("utf-8", "backslashreplace")
 
 
 def parse_mounts(mountinfo: str) -> list[MountPoint]:

@@ -2,13 +2,15 @@
 
     or      = and {"or" and}                         and = not {"and" not}
     not     = {"not"} check                          check = "(" or ")" | macro | operand test
-    test    = "exists" | operator value | list-operator (list | name | right)
-    operand = field | transformer "(" operand ")"    right = "val(" field ")" | transformer "(" operand ")"
+    test    = "exists" | operator value | text-operator modifier list | list-operator (list | name | right)
+    operand = field | transformer "(" inside {"," inside} ")" ["[" argument "]"]    inside = operand | quoted
+    right   = "val(" field ")" | transformer ...     modifier = "oneof" | "anyof" | "allof"
     field   = name "." name {"." name} ["[" argument "]"]
 
 A bare word is a macro where a condition stands and text where a value stands; inside a list a bare word may be the name of a list,
 which whoever knows the lists replaces. Quoted text knows the escapes \\b \\f \\n \\r \\t \\/ \\\\ and its own quote. Depth, length and the
-number of nodes are bounded. Source: falcosecurity/libs userspace/libsinsp/filter/parser.h (grammar in EBNF) and its documentation.
+number of nodes are bounded. Source: falcosecurity/libs userspace/libsinsp/filter/parser.h (grammar in EBNF) and its documentation;
+modifiers: falcosecurity/libs#2984 and #3005; join, concat, getopt: sinsp_filtercheck_multivalue_transformer.cpp.
 """
 
 from __future__ import annotations
@@ -41,7 +43,10 @@ TEXT_OPERATORS = (
 )
 LIST_OPERATORS = ("in", "intersects", "pmatch")
 OPERATORS = ("exists", *NUMBER_OPERATORS, *TEXT_OPERATORS, *LIST_OPERATORS)
-TRANSFORMERS = ("tolower", "toupper", "b64", "basename", "len")
+MODIFIERS = ("oneof", "anyof", "allof")
+TRANSFORMERS = ("tolower", "toupper", "b64", "basename", "len", "join", "concat", "getopt")
+_INSIDE = {"join": (2, 2), "concat": (2, 32), "getopt": (2, 2)}
+"""How many operands a transformer takes, least and most; those not here take one."""
 
 _BLANK = re.compile(r"[ \t\b\r\n]*")
 _FIELD = re.compile(r"[a-zA-Z][a-zA-Z0-9_]*(?:\.[a-zA-Z][a-zA-Z0-9_]*)+")
@@ -49,6 +54,7 @@ _WORD = re.compile(r"[a-zA-Z][a-zA-Z0-9_]*")
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _BARE = re.compile(r"[^()\"' \t\b\r\n\f\v=,]+")
 _ARGUMENT = re.compile(r"[^\]\[\"' \t\b\r\n\f\v]+")
+_MODIFIER = re.compile(r"(oneof|anyof|allof)[ \t\b\r\n]*\(")
 _SYMBOL = re.compile(r"<=|>=|==|!=|<|>|=")
 _ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "/": "/", "\\": "\\", " ": "\\"}
 _QUOTING = {"\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\", '"': '\\"'}
@@ -65,10 +71,11 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Transform:
-    """A function of an operand: `tolower(proc.name)`."""
+    """A function of operands: `tolower(proc.name)`, `join(",", proc.args)`, `getopt(proc.args, "c:")[c]`."""
 
     name: str
-    operand: Operand
+    operands: tuple[Operand | Value, ...]
+    argument: str | None = None
     start: int = field(default=0, compare=False)
 
 
@@ -92,12 +99,16 @@ class Exists:
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """A comparison. `values` has one value, several for list operators; empty with `right`, the operand on the other side."""
+    """A comparison. `values` has one value, several for list operators; empty with `right`, the operand on the other side.
+
+    With a `modifier` the operator is applied to each value: anyof wants one that holds, allof all, oneof exactly one; none of no values.
+    """
 
     operand: Operand
     operator: str
     values: tuple[Value, ...] = ()
     right: Operand | None = None
+    modifier: str = ""
     start: int = field(default=0, compare=False)
     text: str = field(default="", compare=False)
 
@@ -155,6 +166,16 @@ def parse_item(text: str, name: str = "list item") -> Value:
     return Value(text)
 
 
+def parse_operand(text: str, at: int, name: str = "output") -> tuple[Operand, int]:
+    """The field or transformed field that begins at character `at` of `text`, and where it ends. Raises SourceError."""
+    parser = _Parser(text, name)
+    parser.at = at
+    operand = parser.operand()
+    if operand is None:
+        parser.fail("expected a field", at)
+    return operand, parser.at
+
+
 def render_condition(tree: Condition) -> str:
     """Text with the same tree: `parse_condition(render_condition(tree)) == tree`."""
     return _render(tree, 0)
@@ -163,9 +184,18 @@ def render_condition(tree: Condition) -> str:
 def fields_of(tree: Condition) -> Iterator[Field]:
     """Every field the condition asks for, in source order, repeated when it is."""
     for leaf in leaves_of(tree):
-        yield _field_of(leaf.operand)
+        yield from operand_fields(leaf.operand)
         if isinstance(leaf, Compare) and leaf.right is not None:
-            yield _field_of(leaf.right)
+            yield from operand_fields(leaf.right)
+
+
+def operand_fields(operand: Operand | Value) -> Iterator[Field]:
+    """Every field an operand asks for."""
+    if isinstance(operand, Field):
+        yield operand
+    elif isinstance(operand, Transform):
+        for inside in operand.operands:
+            yield from operand_fields(inside)
 
 
 def leaves_of(tree: Condition) -> Iterator[Compare | Exists]:
@@ -177,12 +207,6 @@ def leaves_of(tree: Condition) -> Iterator[Compare | Exists]:
         yield from leaves_of(tree.item)
     elif not isinstance(tree, Macro):
         yield tree
-
-
-def _field_of(operand: Operand) -> Field:
-    while isinstance(operand, Transform):
-        operand = operand.operand
-    return operand
 
 
 class _Parser:
@@ -278,22 +302,36 @@ class _Parser:
                 next_step=did_you_mean(word.group(), TRANSFORMERS) or f"known: {', '.join(TRANSFORMERS)}",
             )
         self.at = word.end()
-        return Transform(word.group(), self.enclosed(), start)
+        inside = self.enclosed(*_INSIDE.get(word.group(), (1, 1)))
+        argument = self.argument() if word.group() == "getopt" else None
+        if argument is not None and len(argument) != 1:
+            self.fail("getopt( )[ ] takes one option letter", start)
+        return Transform(word.group(), inside, argument, start)
 
-    def enclosed(self) -> Operand:
-        """The operand in the parentheses that open here."""
+    def enclosed(self, least: int, most: int) -> tuple[Operand | Value, ...]:
+        """The operands in the parentheses that open here; only with several may quoted text be among them."""
         self.depth += 1
         if self.depth > MAX_DEPTH:
             self.fail(f"nested deeper than {MAX_DEPTH} levels")
         opened = self.at
         self.at += 1
-        self.blank()
-        operand = self.operand()
-        if operand is None:
-            self.fail("expected a field")
+        inside: list[Operand | Value] = []
+        while not inside or self.symbol(","):
+            self.blank()
+            self.nodes += 1
+            if self.nodes > MAX_NODES:
+                self.fail(f"more than {MAX_NODES} operands", next_step="split the rule")
+            found = self.operand() or (self.quoted() if most > 1 else None)
+            if found is None:
+                self.fail("expected a field or quoted text" if most > 1 else "expected a field")
+            inside.append(found)
         self.close(opened)
+        if not least <= len(inside) <= most:
+            self.fail(f"{len(inside)} operands where {least if least == most else f'{least} to {most}'} are needed", opened)
+        if all(isinstance(found, Value) for found in inside):
+            self.fail("expected a field among these", opened)
         self.depth -= 1
-        return operand
+        return tuple(inside)
 
     def argument(self) -> str | None:
         """What stands in brackets after a field's name."""
@@ -322,14 +360,25 @@ class _Parser:
         if operator == "exists":
             return Exists(operand, start, self.text[start : self.at])
         self.blank()
-        right = self.right()
+        modifier = self.modifier(operator)
+        right = self.right() if not modifier else None
         values: tuple[Value, ...] = ()
         if right is None:
-            if operator in LIST_OPERATORS:
+            if operator in LIST_OPERATORS or modifier:
                 values = self.list_values(operator)
             else:
                 values = (self.number(operator) if operator in NUMBER_OPERATORS else self.value(operator, at),)
-        return Compare(operand, operator, values, right, start, self.text[start : self.at])
+        return Compare(operand, operator, values, right, modifier, start, self.text[start : self.at])
+
+    def modifier(self, operator: str) -> str:
+        """The modifier that stands here before a list in parentheses, empty when none does; a word elsewhere is a value."""
+        word = _MODIFIER.match(self.text, self.at)
+        if word is None:
+            return ""
+        if operator not in TEXT_OPERATORS:
+            self.fail(f"{word[1]} cannot follow {operator!r}", next_step=f"it follows {' '.join(TEXT_OPERATORS)}")
+        self.at = word.end(1)
+        return word[1]
 
     def right(self) -> Operand | None:
         """A field on the right side: `val(field)`, or a transformer."""
@@ -338,7 +387,7 @@ class _Parser:
             return None
         if word.group() == "val":
             self.at = word.end()
-            operand = self.enclosed()
+            (operand,) = self.enclosed(1, 1)
             if not isinstance(operand, Field):
                 self.fail("val( ) takes a field")
             return operand
@@ -488,24 +537,29 @@ def _render(tree: Condition, outer: int) -> str:
 
 def render_leaf(leaf: Compare | Exists) -> str:
     """The text of one comparison."""
-    operand = _render_operand(leaf.operand)
+    operand = render_operand(leaf.operand)
     if isinstance(leaf, Exists):
         return f"{operand} exists"
     if leaf.right is not None:
-        right = _render_operand(leaf.right)
+        right = render_operand(leaf.right)
         return f"{operand} {leaf.operator} {f'val({right})' if isinstance(leaf.right, Field) else right}"
-    if leaf.operator in LIST_OPERATORS:
-        return f"{operand} {leaf.operator} ({', '.join(_render_value(value) for value in leaf.values)})"
+    if leaf.operator in LIST_OPERATORS or leaf.modifier:
+        operator = f"{leaf.operator} {leaf.modifier}".rstrip()
+        return f"{operand} {operator} ({', '.join(_render_value(value) for value in leaf.values)})"
     return f"{operand} {leaf.operator} {_render_value(leaf.values[0])}"
 
 
-def _render_operand(operand: Operand) -> str:
+def render_operand(operand: Operand | Value) -> str:
+    """The text of a field or a transformed one."""
+    if isinstance(operand, Value):
+        return _quote(operand.text)
+    name = operand.name
     if isinstance(operand, Transform):
-        return f"{operand.name}({_render_operand(operand.operand)})"
+        name += f"({', '.join(render_operand(inside) for inside in operand.operands)})"
     if operand.argument is None:
-        return operand.name
+        return name
     bare = _ARGUMENT.fullmatch(operand.argument)
-    return f"{operand.name}[{operand.argument if bare else _quote(operand.argument)}]"
+    return f"{name}[{operand.argument if bare else _quote(operand.argument)}]"
 
 
 def _render_value(value: Value) -> str:

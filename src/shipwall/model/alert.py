@@ -22,7 +22,8 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
 
     `lineage`: the process and its ancestors, nearest first. `package`: `name version` of the package that owns the executable,
     empty when no package does. `silenced_by`: id of the silence that mutes it, empty otherwise. `stopped`: what ended the act
-    (`refused by the system`, `killed before its first instruction`, `frozen`, ...), empty when nothing did.
+    (`refused by the system`, `killed before its first instruction`, `frozen`, ...), empty when nothing did. `suppressed`: how many alerts
+    of this rule in this container its throttle kept back since the one before.
     """
 
     id: str
@@ -46,6 +47,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     stopped: str = ""
     silenced_by: str = ""
     output_fields: dict[str, str] = {}
+    suppressed: int = 0
 
 
 class Silence(msgspec.Struct, frozen=True, kw_only=True):

@@ -29,6 +29,7 @@ def render_falco(alert: Alert) -> dict[str, Any]:
         "shipwall.image.digest": alert.image_digest or "",
         "shipwall.promotion": alert.promotion,
         "shipwall.stopped": alert.stopped,
+        "shipwall.suppressed": alert.suppressed,
     }
     return {
         "hostname": alert.node,

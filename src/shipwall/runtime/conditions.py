@@ -17,12 +17,28 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias, TypeVar
 
-from shipwall.lang.condition import And, Compare, Condition, Exists, Field, Macro, Not, Operand, Or, Transform, render_leaf
+from shipwall.lang.condition import (
+    And,
+    Compare,
+    Condition,
+    Exists,
+    Field,
+    Macro,
+    Not,
+    Operand,
+    Or,
+    Transform,
+    Value,
+    render_leaf,
+)
 from shipwall.lang.regex import Regex
 from shipwall.model.alert import Why
 from shipwall.model.errors import InputError
 
 MAX_SHOWN_CHARS = 512
+MAX_MADE_CHARS = 64 * 1024
+WORDS = "*"
+"""Argument of `proc.args` that asks for all its words one by one (`join`, `getopt`)."""
 
 
 class Address(str):
@@ -50,11 +66,15 @@ class LiteralError(InputError):
 
 
 class Bound(NamedTuple):
-    """A field as the compiler needs it: its `kind` (text, number, flag, address), whether it has `many` values, and how to get them."""
+    """A field as the compiler needs it: its `kind` (text, number, flag, address), whether it has `many` values, and how to get them.
+
+    `code`: the same as a Python expression of the event `e` and its process `p` (or None), where that is quicker.
+    """
 
     kind: str
     many: bool
     get: Callable[..., Found]
+    code: str = ""
 
 
 # --- one comparison ---------------------------------------------------------------------------------------------------
@@ -232,6 +252,13 @@ def _holds(operator: str, literals: tuple[str, ...], found: Found) -> bool:
     return any(make_check(operator, literals, kind_of(value))(value) for value in values)
 
 
+def _quantified(modifier: str, results: list[bool]) -> bool:
+    """What a modifier says of the results for each value; of none it says no."""
+    if modifier == "anyof":
+        return any(results)
+    return all(results) and bool(results) if modifier == "allof" else sum(results) == 1
+
+
 # --- operands ---------------------------------------------------------------------------------------------------------
 
 
@@ -257,10 +284,68 @@ def _transformed(name: str, found: Found) -> Found:
         return None
 
 
-def _value_of(operand: Operand, lookup: Lookup) -> Found:
-    if isinstance(operand, Transform):
-        return _transformed(operand.name, _value_of(operand.operand, lookup))
-    return lookup(operand)
+def _combined(transform: Transform, found: list[Found]) -> Found:
+    """The function of several operands: `concat` of texts, `join` of a separator and a list, `getopt` of a list and its options."""
+    if any(value is None for value in found):
+        return None
+    if transform.name == "concat":
+        return "".join(text_of(value) for value in found)[:MAX_MADE_CHARS]
+    if transform.name == "join":
+        separator, values = text_of(found[0]), found[1]
+        return (separator.join(map(text_of, values)) if isinstance(values, tuple) else text_of(values))[:MAX_MADE_CHARS]
+    words = found[0] if isinstance(found[0], tuple) else (text_of(found[0]),)
+    return _options(tuple(map(text_of, words)), text_of(found[1]), transform.argument)
+
+
+def _options(words: tuple[str, ...], known: str, wanted: str | None) -> Found:
+    """Short options among `words` as getopt(3) reads them with the option string `known`: letters, each followed by its value if it takes
+    one, `?` for others; with `wanted` the last value of that letter (or the letter). Long options are passed over."""
+    takes = {letter: known[at + 1 : at + 2] == ":" for at, letter in enumerate(known) if letter != ":"}
+    found: list[str] = []
+    chosen: str | None = None
+    waiting = iter(words)
+    for word in waiting:
+        if word == "--" or len(word) < 2 or word[0] != "-":
+            break
+        if word.startswith("--"):
+            continue
+        for at, letter in enumerate(word[1:], 2):
+            if letter not in takes:
+                found.append("?")
+                continue
+            value = (word[at:] or next(waiting, "")) if takes[letter] else None
+            found += [letter] if value is None else ([letter, value] if value else [""])
+            if letter == wanted:
+                chosen = letter if value is None else value
+            if takes[letter]:
+                break
+    return chosen if wanted is not None else tuple(found)
+
+
+def is_many(transform: Transform, inside: bool) -> bool:
+    """Whether a transformer gives several values when what it is of does (`inside`)."""
+    if transform.name == "getopt":
+        return transform.argument is None
+    return inside and transform.name not in {"len", "join", "concat"}
+
+
+def _operands(transform: Transform) -> tuple[Operand | Value, ...]:
+    """The operands, `proc.args` as its words where a list is asked for."""
+    place = {"join": 1, "getopt": 0}.get(transform.name)
+    return tuple(
+        Field(operand.name, WORDS) if at == place and operand == Field("proc.args") else operand
+        for at, operand in enumerate(transform.operands)
+    )
+
+
+def value_of(operand: Operand | Value, lookup: Lookup) -> Found:
+    """What an operand gives with `lookup` giving each field's value."""
+    if isinstance(operand, Value):
+        return operand.text
+    if isinstance(operand, Field):
+        return lookup(operand)
+    found = [value_of(inside, lookup) for inside in _operands(operand)]
+    return _transformed(operand.name, found[0]) if len(found) == 1 else _combined(operand, found)
 
 
 def _literals_of(found: Found) -> tuple[str, ...]:
@@ -320,13 +405,15 @@ def _checked(node: Condition) -> Compare | Exists:
 
 def _leaf(node: Condition, lookup: Lookup) -> tuple[Found, bool]:
     leaf = _checked(node)
-    found = _value_of(leaf.operand, lookup)
+    found = value_of(leaf.operand, lookup)
     if isinstance(leaf, Exists):
         return found, found is not None and found != ()
+    if leaf.modifier:
+        return found, _quantified(leaf.modifier, [_holds(leaf.operator, (value.text,), found) for value in leaf.values])
     if leaf.right is None:
         return found, _holds(leaf.operator, tuple(value.text for value in leaf.values), found)
     try:
-        return found, _holds(leaf.operator, _literals_of(_value_of(leaf.right, lookup)), found)
+        return found, _holds(leaf.operator, _literals_of(value_of(leaf.right, lookup)), found)
     except LiteralError:  # two values that cannot be compared are not equal, less or within
         return found, False
 
@@ -373,7 +460,7 @@ def _join_prefixes(items: tuple[Condition, ...]) -> list[Condition]:
     joined: list[Condition] = []
     place: dict[Operand, int] = {}
     for item in items:
-        if not (isinstance(item, Compare) and item.operator == "startswith" and item.right is None):
+        if not (isinstance(item, Compare) and item.operator == "startswith" and item.right is None and not item.modifier):
             joined.append(item)
         elif item.operand in place:
             before = joined[place[item.operand]]
@@ -415,17 +502,22 @@ def _any(parts: list[Callable[[F], bool]]) -> Callable[[F], bool]:
     return some
 
 
-def _bind_operand(operand: Operand, bind: Callable[[Field], Bound]) -> Bound:
-    if not isinstance(operand, Transform):
+def _bind_operand(operand: Operand | Value, bind: Callable[[Field], Bound]) -> Bound:
+    if isinstance(operand, Value):
+        text = operand.text
+        return Bound("text", False, lambda _facts: text)
+    if isinstance(operand, Field):
         return bind(operand)
-    inner = _bind_operand(operand.operand, bind)
-    name, get = operand.name, inner.get
-    is_length = name == "len"
-    return Bound("number" if is_length else "text", inner.many and not is_length, lambda facts: _transformed(name, get(facts)))
+    parts = [_bind_operand(inside, bind) for inside in _operands(operand)]
+    kind, many = "number" if operand.name == "len" else "text", is_many(operand, parts[0].many)
+    if len(parts) > 1:
+        return Bound(kind, many, lambda facts: _combined(operand, [part.get(facts) for part in parts]))
+    name, get = operand.name, parts[0].get
+    return Bound(kind, many, lambda facts: _transformed(name, get(facts)))
 
 
 def _compile_leaf(leaf: Compare | Exists, bind: Callable[[Field], Bound]) -> Callable[[F], bool]:
-    kind, many, get = _bind_operand(leaf.operand, bind)
+    kind, many, get, _ = _bind_operand(leaf.operand, bind)
     if isinstance(leaf, Exists):
         return lambda facts: (found := get(facts)) is not None and found != ()
     operator = leaf.operator
@@ -442,6 +534,10 @@ def _compile_leaf(leaf: Compare | Exists, bind: Callable[[Field], Bound]) -> Cal
     literals = tuple(value.text for value in leaf.values)
     if not literals:
         return lambda _facts: False
+    if leaf.modifier:
+        each = [_compile_leaf(Compare(leaf.operand, operator, (value,)), bind) for value in leaf.values]
+        modifier = leaf.modifier
+        return lambda facts: _quantified(modifier, [part(facts) for part in each])
     check = make_check(operator, literals, kind)
     if many:
         return lambda facts: _holds(operator, literals, get(facts))

@@ -1,13 +1,15 @@
 """What each field of the rule language means for an event, its process, its ancestors and its container.
 
-`MEANINGS` is the table. A field may have a value for some kinds of event only; elsewhere it is missing, which makes
-comparisons false. Fields that Falco has and the sensor does not tell yet are in `untold.UNTOLD`: a rule that depends on one is reported as
-skipped, never evaluated as if the value were missing. Fields of our own begin with `shipwall.`.
+`MEANINGS` is the table (`event_fields`, `process_fields` and `container_fields` give parts of it). A field may have a value for some kinds
+of event only; elsewhere it is missing, which makes comparisons false. Fields that Falco has and that have no value here are in
+`untold.UNTOLD`: a rule that depends on one is reported as skipped, never evaluated as if the value were missing. Fields of our own begin
+with `shipwall.`.
 
-Choices: `container.id` is the first 12 digits, as Falco has it, and missing while the container is not known. `proc.name` is the name
-from the last exec, not what a thread calls itself; for a program executed through /proc/self/exe it is the first word of the command
-line. `proc.aname` without index is every ancestor but the process itself. The lineage is who started whom, even when a parent has ended.
-Of a socket whose own end is not told (a duplicated one) `fd.sip` is the other end and `fd.name` has no local address.
+Choices: `container.id` is the first 12 digits, as Falco has it, and `host` outside containers and while the container is not known.
+`proc.name` is the name from the last exec, not what a thread calls itself; for a program executed through /proc/self/exe it is the first
+word of the command line. `proc.aname` without index is every ancestor but the process itself. The lineage is who started whom, even when
+a parent has ended. Of a socket whose own end is not told
+(a duplicated one) `fd.sip` is the other end and `fd.name` has no local address.
 """
 
 from __future__ import annotations
@@ -15,12 +17,10 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
 
 from shipwall.abi.calls import CALLS
 from shipwall.lang.condition import Field
-from shipwall.model.container import ContainerFacts, Process
-from shipwall.model.digest import Digest
+from shipwall.model.container import Process
 from shipwall.model.event import (
     Call,
     Cgroup,
@@ -39,23 +39,13 @@ from shipwall.model.event import (
     Privilege,
 )
 from shipwall.runtime.arguments import ARGUMENTS_OF_CALLS, argument, arguments
-from shipwall.runtime.conditions import Address, Bound, Found
+from shipwall.runtime.conditions import WORDS, Address, Bound, Found
+from shipwall.runtime.container_fields import CONTAINER_FIELDS
+from shipwall.runtime.event_fields import EVENT_FIELDS
+from shipwall.runtime.facts import Facts, Meaning
 from shipwall.runtime.flags import ACCESS, CLONE_FLAGS, MOUNT_FLAGS, O_PATH, OPEN_FLAGS, render_capabilities, render_flags
-from shipwall.runtime.processes import ProcessTable
+from shipwall.runtime.process_fields import PROCESS_FIELDS
 from shipwall.runtime.untold import UNTOLD
-
-
-class Context(Protocol):
-    """What the rules may ask about containers and images; answers at once, None or empty while it does not know."""
-
-    def container(self, container_id: str) -> ContainerFacts | None:
-        """Facts about a container."""
-        ...
-
-    def package_of(self, image_digest: Digest | None, path: str) -> str:
-        """`name version` of the package that owns `path` in the image, empty when none does."""
-        ...
-
 
 KINDS: dict[str, type[Event]] = {
     "fork": Fork,
@@ -96,53 +86,6 @@ EVENT_TYPES: dict[str, tuple[str, ...]] = {
 DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 """Refusals by the system: permission (file modes, capabilities, seccomp, noexec, BPF) and read-only file systems. Not: a file that is not
 there, a peer that refuses or cannot be reached, a resource that ran out."""
-
-
-class Facts:
-    """One event and what is known around it; ancestors and container are looked up when a rule first asks."""
-
-    __slots__ = ("_container", "_lineage", "context", "event", "node", "process", "table")
-
-    def __init__(self, event: Event, table: ProcessTable, context: Context, node: str) -> None:
-        self.event = event
-        self.table = table
-        self.context = context
-        self.node = node
-        self.process = table.get(event.pid)
-        self._lineage: tuple[Process, ...] | None = None
-        self._container: tuple[ContainerFacts | None] | None = None
-
-    @property
-    def lineage(self) -> tuple[Process, ...]:
-        """The process and its ancestors, nearest first."""
-        if self._lineage is None:
-            self._lineage = self.table.lineage(self.event.pid)
-        return self._lineage
-
-    @property
-    def container(self) -> ContainerFacts | None:
-        """The container the event happened in, None when there is none or it is not known yet."""
-        if self._container is None:
-            found = self.context.container(self.event.container) if self.event.container else None
-            self._container = (found,)
-        return self._container[0]
-
-    def ancestor(self, distance: int) -> Process | None:
-        """The process (0), its parent (1), and so on."""
-        lineage = self.lineage
-        return lineage[distance] if distance < len(lineage) else None
-
-
-class Meaning(NamedTuple):
-    """What a field means. `kinds`: the events it has a value for (None: all). `argument`: none, optional (an index) or required."""
-
-    help: str
-    kind: str
-    get: Callable[[Facts], Found]
-    kinds: frozenset[str] | None = None
-    many: bool = False
-    argument: str = "none"
-    get_with: Callable[[Facts, str], Found] | None = None
 
 
 def event_type(event: Event) -> str:
@@ -188,9 +131,11 @@ def _open_flags(facts: Facts) -> str:
     return "|".join(part for part in (ACCESS.get(flags & 3, ""), render_flags(flags, OPEN_FLAGS)) if part)
 
 
-def _exe_flags(facts: Facts) -> str:
+def _exe_flags(facts: Facts) -> Found:
     origin = facts.event.origin  # type: ignore[attr-defined]
-    return {"upper": "EXE_UPPER_LAYER", "image": "EXE_LOWER_LAYER", "memfd": "EXE_FROM_MEMFD"}.get(origin, "")
+    layer = {"upper": "EXE_UPPER_LAYER", "image": "EXE_LOWER_LAYER", "memfd": "EXE_FROM_MEMFD"}.get(origin, "")
+    is_writable = facts.detail("exe_writable")
+    return "|".join(flag for flag in ("EXE_WRITABLE" if is_writable else "", layer) if flag)
 
 
 def _argv_rest(process: Process | None) -> Found:
@@ -270,6 +215,8 @@ def _of_parent(part: Callable[[Process | None], Found]) -> Callable[[Facts], Fou
 def _arguments(facts: Facts, argument: str) -> Found:
     index = _index(argument)
     argv = facts.process.argv[1:] if facts.process is not None else ()
+    if argument == WORDS:
+        return argv or None
     return argv[index] if index is not None and index < len(argv) else None
 
 
@@ -353,6 +300,14 @@ def _is_internet(facts: Facts) -> bool:
 
 def _remote(facts: Facts) -> Found:
     return Address(_ends(facts)[2]) if _is_internet(facts) and _ends(facts)[2] else None
+
+
+HOST_NAMES = frozenset({"fd.sip.name", "fd.cip.name", "fd.lip.name", "fd.rip.name"})
+"""Fields compared with names of hosts: whoever has the rules resolves those names beside the event path."""
+
+
+def _host_names(facts: Facts) -> Found:
+    return facts.context.names_of(_ends(facts)[2]) or None if _remote(facts) is not None else None
 
 
 def _remote_port(facts: Facts) -> Found:
@@ -466,34 +421,6 @@ def _of_descriptor(name: str) -> Callable[[Facts], Found]:
     return get
 
 
-def _of_container(part: Callable[[ContainerFacts], Found]) -> Callable[[Facts], Found]:
-    def get(facts: Facts) -> Found:
-        container = facts.container
-        return None if container is None else part(container)
-
-    return get
-
-
-def _repository(container: ContainerFacts) -> Found:
-    name = container.image_ref.partition("@")[0]
-    head, colon, tag = name.rpartition(":")
-    return (head if colon and "/" not in tag else name) or None
-
-
-def _tag(container: ContainerFacts) -> Found:
-    tag = container.image_ref.partition("@")[0].rpartition(":")
-    return tag[2] if tag[1] and "/" not in tag[2] else None
-
-
-def _label(facts: Facts, argument: str) -> Found:
-    container = facts.container
-    return None if container is None else container.labels.get(argument)
-
-
-def _kubernetes(label: str) -> Callable[[Facts], Found]:
-    return lambda facts: _label(facts, label)
-
-
 def _origin(facts: Facts) -> Found:
     event = facts.event
     if isinstance(event, Exec) and event.ret >= 0:
@@ -523,10 +450,6 @@ def _package(facts: Facts) -> Found:
     return facts.context.package_of(container.image_digest, exe_path(facts)) or None
 
 
-def _duration(facts: Facts) -> Found:
-    return None if facts.process is None else max(0, facts.event.time_ns - facts.process.start_ns)
-
-
 _FD = frozenset({"open", "connect", "duplicate", "call"})
 _OPEN = frozenset({"open"})
 _FILE = frozenset({"open", "call"})
@@ -547,7 +470,6 @@ MEANINGS: dict[str, Meaning] = {
     "evt.res": Meaning("SUCCESS, or the name of the error (`EACCES`)", "text", _result, _CALLS),
     "evt.rawres": Meaning("what the call returned, negative when refused", "number", _header("ret"), _CALLS),
     "evt.failed": Meaning("whether the call failed", "flag", lambda facts: facts.event.ret < 0, _CALLS),
-    "evt.rawtime": Meaning("nanoseconds since 1970", "number", _header("time_ns")),
     "evt.hostname": Meaning("name of the node", "text", lambda facts: facts.node),
     "evt.source": Meaning("always syscall", "text", lambda _facts: "syscall"),
     "evt.is_open_read": Meaning("whether the file was opened for reading", "flag", lambda facts: _access(facts) in {0, 2}, _OPEN),
@@ -571,9 +493,6 @@ MEANINGS: dict[str, Meaning] = {
     "proc.pvpid": Meaning("process id of the parent in the container", "number",
                           _of_parent(lambda parent: None if parent is None else parent.ns_pid)),
     "thread.tid": Meaning("thread id on the host", "number", _header("tid")),
-    "proc.pid.ts": Meaning("when the process began, nanoseconds since 1970", "number",
-                           _of_process(lambda process: None if process is None else process.start_ns)),
-    "proc.duration": Meaning("nanoseconds since the process began", "number", _duration),
     "proc.pname": Meaning("name of the parent", "text", _parent_name),
     "proc.pexe": Meaning("first word of the parent's command line", "text", _of_parent(_exe)),
     "proc.pexepath": Meaning("file of the parent's program", "text", _of_parent(_path)),
@@ -589,6 +508,8 @@ MEANINGS: dict[str, Meaning] = {
     "proc.apid": Meaning("process ids of the ancestors", "number",
                          _ancestors(lambda process: None if process is None else process.pid), many=True, argument="optional",
                          get_with=_nth(lambda process: None if process is None else process.pid)),
+    "proc.aargs": Meaning("as proc.args, of the ancestors", "text", _ancestors(_argv_rest), many=True, argument="optional",
+                          get_with=_nth(_argv_rest)),
     "proc.is_exe_upper_layer": Meaning("whether the program was written in the running container", "flag", _is_origin("upper")),
     "proc.is_exe_lower_layer": Meaning("whether the program came with the image", "flag", _is_origin("image")),
     "proc.is_exe_from_memfd": Meaning("whether the program lies in memory only", "flag", _is_origin("memfd")),
@@ -613,6 +534,8 @@ MEANINGS: dict[str, Meaning] = {
     "fd.lip": Meaning("address of our own end", "address", _local, _SOCKET),
     "fd.lport": Meaning("port of our own end", "number", _local_port, _SOCKET),
     "fd.connected": Meaning("whether the socket has another end", "flag", _is_connected, frozenset({"connect", "call"})),
+    "fd.sip.name": Meaning("the names in rules that stand for the address of the server", "text", _host_names, _SOCKET, many=True),
+    "fd.rip.name": Meaning("the names in rules that stand for the address of the other end", "text", _host_names, _SOCKET, many=True),
     "fd.is_server": Meaning(
         "whether the connection was accepted: neither the process nor an ancestor asked for it", "flag", _is_server, _SOCKET
     ),
@@ -630,21 +553,6 @@ MEANINGS: dict[str, Meaning] = {
     "fd.is_upper_layer": Meaning("whether the file was written in the running container", "flag", _layer("upper"), _CALL),
     "fd.is_lower_layer": Meaning("whether the file came with the image", "flag", _layer("lower"), _CALL),
     "evt.buffer": Meaning("first bytes of the buffer", "text", lambda facts: facts.event.data or None, _CALL),  # type: ignore[attr-defined]
-    # the container
-    "container.id": Meaning("first 12 digits of its id", "text", lambda facts: facts.event.container[:12] or None),
-    "container.full_id": Meaning("its whole id", "text", lambda facts: facts.event.container or None),
-    "container.name": Meaning("its name", "text", _of_container(lambda container: container.name or None)),
-    "container.image": Meaning("image as it was asked for", "text", _of_container(lambda container: container.image_ref or None)),
-    "container.image.repository": Meaning("image without tag and digest", "text", _of_container(_repository)),
-    "container.image.tag": Meaning("tag it was asked for by", "text", _of_container(_tag)),
-    "container.image.id": Meaning("the engine's id of the image", "text", _of_container(lambda container: container.image_config)),
-    "container.image.digest": Meaning("manifest digest", "text", _of_container(lambda container: container.image_digest)),
-    "container.privileged": Meaning("whether it runs privileged", "flag", _of_container(lambda container: container.privileged)),
-    "container.start_ts": Meaning("when it was made, nanoseconds since 1970", "number",
-                                  _of_container(lambda container: container.created_ns or None)),
-    "container.label": Meaning("a label, named in brackets", "text", lambda _facts: None, argument="required", get_with=_label),
-    "k8s.ns.name": Meaning("namespace of the pod, from the container's labels", "text", _kubernetes("io.kubernetes.pod.namespace")),
-    "k8s.pod.name": Meaning("name of the pod, from the container's labels", "text", _kubernetes("io.kubernetes.pod.name")),
     # our own
     "shipwall.origin": Meaning("where the program's bytes come from: image, upper, tmpfs, memfd, mount, deleted, unknown", "text", _origin),
     "shipwall.writable_mount": Meaning("whether the program lies on a file system mounted writable", "flag",
@@ -652,7 +560,6 @@ MEANINGS: dict[str, Meaning] = {
     "shipwall.killed": Meaning("whether the kernel part killed it before its first instruction", "flag",
                                lambda facts: facts.event.killed, _EXEC),  # type: ignore[attr-defined]
     "shipwall.package": Meaning("name and version of the package that owns the program", "text", _package),
-    "shipwall.promotion": Meaning("promoted, not-promoted or unknown", "text", _of_container(lambda container: container.promotion)),
     "shipwall.denied": Meaning("whether the system refused the act (EACCES, EPERM, EROFS)", "flag", lambda facts: is_denied(facts.event)),
     "shipwall.old_uid": Meaning("user id before the act", "number", _old_uid, frozenset({"exec", "privilege"})),
     "shipwall.foreign": Meaning("whether the call was asked for by 32-bit or x32 code", "flag", _header("foreign"), _CALLS),
@@ -763,7 +670,8 @@ def _args(facts: Facts) -> Found:
     return " ".join(f"{name}={value}" for name, value in found if value is not None) or None
 
 
-MEANINGS["evt.args"] = Meaning("all arguments of the call as name=value", "text", _args)
+MEANINGS |= EVENT_FIELDS | PROCESS_FIELDS | CONTAINER_FIELDS
+MEANINGS["evt.info"] = MEANINGS["evt.args"] = Meaning("all arguments of the call as name=value", "text", _args)
 MEANINGS["evt.arg"] = Meaning(
     "an argument of the call: evt.arg.NAME or evt.arg[NAME]", "text", lambda _facts: None, argument="required"
 )
@@ -811,10 +719,27 @@ def wrong_argument(field: Field) -> str:
         return f"{field.name} needs an argument in brackets" if meaning.argument == "required" else ""
     if meaning.argument == "none":
         return f"{field.name} takes no argument"
-    if meaning.argument == "optional" and _index(field.argument) is None:
+    if meaning.argument == "optional" and _index(field.argument) is None and field.argument != WORDS:
         return f"{field.name} takes a number in brackets, not {field.argument[:40]!r}"
     return ""
 
+
+_CODE: dict[tuple[str, str], str] = {
+    ("open", "fd.name"): "(e.path or None)",
+    ("open", "fd.typechar"): "('d' if e.flags & 0o200000 else 'f')",
+    ("open", "fd.num"): "(e.ret if e.ret >= 0 else -1)",
+    ("open", "evt.is_open_read"): "(not e.flags & 0o10000000 and e.flags & 3 != 1 and e.flags & 3 != 3)",
+    ("open", "evt.is_open_write"): "(not e.flags & 0o10000000 and 0 < e.flags & 3 < 3)",
+    ("open", "fd.nameraw"): "(e.asked or None)",
+    ("", "evt.rawres"): "e.ret",
+    ("", "proc.name"): "(p.comm if p is not None else e.comm)",
+    ("", "proc.pid"): "e.pid",
+    ("", "proc.vpid"): "e.ns_pid",
+    ("", "user.uid"): "e.uid",
+    ("", "group.gid"): "e.gid",
+    ("", "container.id"): "(e.container[:12] or 'host')",
+}
+"""Fields as Python expressions, by kind of event (empty: any that has the field): see `conditions.Bound`."""
 
 _OF_OPEN: dict[str, Callable[[Facts], Found]] = {
     "fd.name": lambda facts: facts.event.path or None,  # type: ignore[attr-defined]
@@ -835,10 +760,11 @@ def bind_field(field: Field, kind: str = "") -> Bound:
     if field.argument is not None and meaning.get_with is not None:
         get_with, given = meaning.get_with, field.argument
         return Bound(meaning.kind, False, lambda facts: get_with(facts, given))
+    code = "" if field.argument is not None else _CODE.get((kind, field.name)) or _CODE.get(("", field.name), "")
     if kind == "open" and field.name in _OF_OPEN:
-        return Bound(meaning.kind, meaning.many, _OF_OPEN[field.name])
+        return Bound(meaning.kind, meaning.many, _OF_OPEN[field.name], code)
     if meaning.kinds is None or kind in meaning.kinds:
-        return Bound(meaning.kind, meaning.many, meaning.get)
+        return Bound(meaning.kind, meaning.many, meaning.get, code)
     structs, get = frozenset(KINDS[name] for name in meaning.kinds), meaning.get
     return Bound(meaning.kind, meaning.many, lambda facts: get(facts) if type(facts.event) in structs else None)
 

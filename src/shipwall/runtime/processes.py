@@ -16,12 +16,15 @@ from collections.abc import Iterable
 
 import msgspec
 
-from shipwall.model.container import Process
+from shipwall.model.container import Process, ProcessDetails
 from shipwall.model.event import Connect, Event, Exec, Exit, Fork, Privilege
 
 MAX_PROCESSES = 65_536
 MAX_LINEAGE = 64
 MAX_CONNECTIONS = 32
+
+INHERITED, TOLD, LEARNT = range(3)
+"""Details of a process: from what started it or from before its exec; told by its exec; looked up since."""
 
 _RUNTIME_COPY = "runc_cloned"  # how runc names the sealed copy of itself (libcontainer/nsenter/cloned_binary.c)
 _RUNTIMES = {"runc", "crun", "exe"}  # `exe`: executed through /proc/self/exe, as a descriptor's number through /proc/self/fd
@@ -30,11 +33,13 @@ _RUNTIMES = {"runc", "crun", "exe"}  # `exe`: executed through /proc/self/exe, a
 class _Entry:
     """A process and the entry of the one that started it, alive or not."""
 
-    __slots__ = ("connections", "depth", "is_runtime", "parent", "process")
+    __slots__ = ("connections", "depth", "details", "is_runtime", "knowledge", "parent", "process")
 
     def __init__(self, process: Process, parent: _Entry | None, *, is_runtime: bool = False) -> None:
         self.process = process
         self.is_runtime = is_runtime
+        self.details: ProcessDetails | None = None
+        self.knowledge = INHERITED
         self.connections: deque[tuple[str, int]] | None = None
         self.parent = parent
         self.depth: int = 0 if parent is None else parent.depth + 1
@@ -75,6 +80,17 @@ class ProcessTable:
         entry = self._alive.get(pid)
         return None if entry is None else entry.process
 
+    def details(self, pid: int) -> tuple[ProcessDetails | None, int]:
+        """What is known of the living process `pid`, and how good that is: INHERITED, TOLD or LEARNT."""
+        entry = self._alive.get(pid)
+        return (None, LEARNT) if entry is None else (entry.details, entry.knowledge)
+
+    def learn(self, pid: int, details: ProcessDetails | None) -> None:
+        """Remember what was found out about the program `pid` runs now, or that nothing was."""
+        entry = self._alive.get(pid)
+        if entry is not None:
+            entry.details, entry.knowledge = details, LEARNT
+
     def lineage(self, pid: int) -> tuple[Process, ...]:
         """The process and its ancestors, nearest first, at most MAX_LINEAGE; empty when `pid` is not known.
 
@@ -112,6 +128,8 @@ class ProcessTable:
             entry = self._enter(_Entry(_from_header(event), parent, is_runtime=self._is_from_outside(event, parent)))
         if isinstance(event, Exec) and event.ret >= 0:
             entry.is_runtime = entry.is_runtime and _is_runtime_file(event.path)
+            entry.details = _told(event, entry.details)
+            entry.knowledge = INHERITED if entry.details is None or entry.details.cap_effective is None else TOLD
             entry.process = msgspec.structs.replace(
                 entry.process,
                 ppid=event.ppid,
@@ -135,7 +153,9 @@ class ProcessTable:
             child = msgspec.structs.replace(
                 parent, pid=event.child_pid, ppid=event.pid, ns_pid=event.child_ns_pid, start_ns=event.time_ns
             )
-            self._enter(_Entry(child, entry, is_runtime=entry is not None and entry.is_runtime))
+            made = self._enter(_Entry(child, entry, is_runtime=entry is not None and entry.is_runtime))
+            if entry is not None:
+                made.details, made.knowledge = entry.details, entry.knowledge
         elif isinstance(event, Exit):
             self._alive.pop(event.pid, None)
         elif isinstance(event, Connect):
@@ -189,6 +209,46 @@ def _descends(entry: _Entry, ancestor: _Entry) -> bool:
         at = at.parent
         seen += 1
     return False
+
+
+def _told(event: Exec, before: ProcessDetails | None) -> ProcessDetails | None:
+    """What an exec tells about its process; from a sensor that tells only the program, what of `before` outlives it."""
+    session = getattr(event, "session", 0)
+    if not session:
+        return _after_exec(before)
+    known = before is not None and before.sid == session
+    return ProcessDetails(
+        tty=getattr(event, "tty", None),
+        sid=session,
+        ns_sid=event.ns_pid if session == event.pid else (before.ns_sid if known and before is not None else None),
+        pgid=getattr(event, "group", None),
+        ns_pgid=getattr(event, "ns_group", None),
+        loginuid=getattr(event, "login_uid", None),
+        cwd=getattr(event, "cwd", "") or None,
+        env=getattr(event, "environment", ()) or None,
+        cap_effective=getattr(event, "cap_effective", None),
+        cap_permitted=getattr(event, "cap_permitted", None),
+        cap_inheritable=getattr(event, "cap_inheritable", None),
+        exe_inode=event.inode,
+        exe_ctime_ns=getattr(event, "ctime_ns", None),
+        exe_mtime_ns=getattr(event, "mtime_ns", None),
+        exe_writable=getattr(event, "user_writable", None),
+    )
+
+
+def _after_exec(details: ProcessDetails | None) -> ProcessDetails | None:
+    """What of `details` outlives the execution of another program."""
+    if details is None:
+        return None
+    return ProcessDetails(
+        tty=details.tty,
+        sid=details.sid,
+        ns_sid=details.ns_sid,
+        pgid=details.pgid,
+        ns_pgid=details.ns_pgid,
+        loginuid=details.loginuid,
+        cwd=details.cwd,
+    )
 
 
 def _is_runtime_file(path: str) -> bool:

@@ -7,10 +7,12 @@ import itertools
 from shipwall.model.alert import Alert
 from shipwall.model.event import AnyEvent, Exec
 from shipwall.runtime.conditions import explain
-from shipwall.runtime.fields import Context, Facts, exe_path, is_denied, look_up
+from shipwall.runtime.facts import Context, Facts
+from shipwall.runtime.fields import exe_path, is_denied, look_up
 from shipwall.runtime.processes import ProcessTable
 from shipwall.runtime.rules.output import render_output
 from shipwall.runtime.rules.rule_set import Rule, RuleSet
+from shipwall.runtime.throttle import Throttles
 
 KILLED = "killed before its first instruction"
 REFUSED = "refused by the system"
@@ -30,24 +32,30 @@ class Watch:
         self._boot = boot
         self._first_match = first_match
         self._count = itertools.count(1)
+        self.throttles = Throttles()
 
     def handle(self, event: AnyEvent, context: Context, now_ns: int) -> list[Alert]:
         """The alerts `event` raises, in the rules' order; most events raise none and cost a few microseconds."""
         processes = self.processes
         processes.before(event)
         alerts: list[Alert] = []
-        tests = self.rules.by_event.get(type(event))
-        if tests:
+        judged = self.rules.judge(event)
+        if judged is not None:
             facts = Facts(event, processes, context, self.node)
-            for rule, test in tests:
-                if test(facts):
-                    alerts.append(self._raise(rule, facts, now_ns))
-                    if self._first_match:
-                        break
+            rules, judge = judged
+            for number in judge(facts):
+                rule = rules[number]
+                suppressed = 0
+                if rule.throttle is not None:
+                    suppressed = self.throttles.take(rule.name, rule.throttle, event.container, event.time_ns)
+                if suppressed >= 0:
+                    alerts.append(self._raise(rule, facts, now_ns, suppressed))
+                if self._first_match:
+                    break
         processes.after(event)
         return alerts
 
-    def _raise(self, rule: Rule, facts: Facts, now_ns: int) -> Alert:
+    def _raise(self, rule: Rule, facts: Facts, now_ns: int, suppressed: int) -> Alert:
         event, container = facts.event, facts.container
         lookup = look_up(facts)
         output, fields = render_output(rule.output, lookup)
@@ -78,4 +86,5 @@ class Watch:
             denied=denied,
             stopped=stopped,
             output_fields=fields,
+            suppressed=suppressed,
         )

@@ -40,10 +40,10 @@ def test_check_points_at_the_mistake(tmp_path: Path) -> None:
 
 def test_check_names_what_is_skipped(tmp_path: Path) -> None:
     file = tmp_path / "my.yaml"
-    file.write_text("- rule: X\n  desc: d\n  condition: proc.tty != 0\n  output: o\n  priority: ERROR\n")
+    file.write_text("- rule: X\n  desc: d\n  condition: fd.cproto != 0\n  output: o\n  priority: ERROR\n")
     code, said = _run("check", "--alone", str(file))
     assert code == 0
-    assert "X: skipped, the sensor does not tell proc.tty" in said
+    assert "X: skipped, the sensor does not tell fd.cproto" in said
     assert "0 rules loaded, 1 skipped" in said
 
 
@@ -51,7 +51,7 @@ def test_explain_writes_the_condition_out() -> None:
     code, said = _run("explain", "change to root")
     assert code == 0
     assert "shipwall.old_uid: user id before the act" in said
-    assert "container.id exists" in said
+    assert "container.id != host" in said
 
 
 def test_test_passes_and_fails(tmp_path: Path) -> None:
@@ -70,3 +70,12 @@ def test_test_passes_and_fails(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["list", "check", "explain", "test"])
 def test_help_has_examples(command: str) -> None:
     assert "Examples" in _run(command, "--help")[1]
+
+
+def test_coverage_of_the_shipped_rules_is_whole() -> None:
+    code, said = _run("coverage", "--output", "json")
+    assert code == 0
+    assert all(one["positive"] and one["negative"] for one in json.loads(said)["rules"])
+    code, said = _run("coverage")
+    assert "techniques" in said
+    assert "T1611 privilege escalation · Escape to Host: Kernel code loaded" in said

@@ -35,7 +35,7 @@ def test_operands_operators_and_values() -> None:
     )
     assert parse_condition("fd.num>=-1") == Compare(Field("fd.num"), ">=", (Value("-1"),))
     assert parse_condition("tolower(proc.name) = val(proc.pname)") == Compare(
-        Transform("tolower", Field("proc.name")), "=", (), Field("proc.pname")
+        Transform("tolower", (Field("proc.name"),)), "=", (), Field("proc.pname")
     )
     assert parse_condition(r'proc.args contains "say \"hi\"\n"') == Compare(
         Field("proc.args"), "contains", (Value('say "hi"\n', True),)

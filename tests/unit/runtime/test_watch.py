@@ -10,6 +10,7 @@ from shipwall.model.alert import Silence
 from shipwall.model.container import ContainerFacts
 from shipwall.model.errors import InputError
 from shipwall.model.event import Exec, Open
+from shipwall.runtime.facts import Context
 from shipwall.runtime.rules import parse_rules
 from shipwall.runtime.silence import Silences
 from shipwall.runtime.watch import KILLED, REFUSED, Watch
@@ -20,11 +21,11 @@ RULES = """
 - rule: Opened
   desc: d
   condition: evt.type = openat and fd.name startswith /etc
-  output: "%proc.name opened %fd.name (%evt.res) tty=%proc.tty 100%% %container.image.repository:%container.image.tag %proc.aname[1]"
+  output: "%proc.name opened %fd.name (%evt.res) port=%fd.lport 100%% %container.image.repository:%container.image.tag %proc.aname[1]"
   priority: error
 - rule: Run
   desc: d
-  condition: evt.type = execve and container.id exists
+  condition: evt.type = execve and container.id != host
   output: "%proc.cmdline"
   priority: critical
   action: freeze
@@ -37,7 +38,7 @@ RULES = """
 """
 
 
-class _Facts:
+class _Facts(Context):
     def container(self, container_id: str) -> ContainerFacts | None:
         if container_id != C:
             return None
@@ -66,7 +67,7 @@ def test_an_alert_carries_everything_known() -> None:
     watch = Watch(parse_rules(RULES, "f"), "node-1", "boot")
     watch.handle(_exec(), _Facts(), 2000)
     (alert,) = watch.handle(_open(-13), _Facts(), 3000)
-    assert alert.output == "cat opened /etc/shadow (EACCES) tty=<NA> 100% reg:5000/a/b:1.2 <NA>"
+    assert alert.output == "cat opened /etc/shadow (EACCES) port=<NA> 100% reg:5000/a/b:1.2 <NA>"
     assert alert.output_fields["fd.name"] == "/etc/shadow"
     assert (alert.denied, alert.stopped) == (True, REFUSED)
     assert (alert.container_name, alert.image_digest, alert.promotion) == ("web", D, "promoted")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 from shipwall.lang.diagnostic import SourceError, did_you_mean
 from shipwall.lang.yaml_text import Node, parse_yaml
@@ -13,7 +15,7 @@ ACTIONS = ("alert", "kill", "freeze")
 
 _RULE_KEYS = {
     "rule", "desc", "condition", "output", "priority", "tags", "enabled", "source", "append", "override", "exceptions",
-    "warn_evttypes", "skip-if-unknown-filter", "capture", "capture_duration", "action",
+    "warn_evttypes", "skip-if-unknown-filter", "capture", "capture_duration", "action", "throttle",
 }  # fmt: skip
 _MACRO_KEYS = {"macro", "condition", "append", "override"}
 _LIST_KEYS = {"list", "items", "append", "override"}
@@ -23,11 +25,35 @@ _OVERRIDES: dict[str, dict[str, tuple[str, ...]]] = {
         "desc": ("append", "replace"), "condition": ("append", "replace"), "output": ("append", "replace"),
         "tags": ("append", "replace"), "exceptions": ("append", "replace"), "priority": ("replace",), "enabled": ("replace",),
         "warn_evttypes": ("replace",), "skip-if-unknown-filter": ("replace",), "capture": ("replace",),
-        "capture_duration": ("replace",), "action": ("replace",),
+        "capture_duration": ("replace",), "action": ("replace",), "throttle": ("replace",),
     },
     "macro": {"condition": ("append", "replace")},
     "list": {"items": ("append", "replace")},
 }  # fmt: skip
+
+
+ENGINE_VERSION = (0, 57, 0)
+"""The version of Falco's rule language and fields that is understood here (`required_engine_version`)."""
+PLUGINS = {"container": (0, 7, 1)}
+"""Falco's plugins whose fields are built in."""
+
+_DURATION = re.compile(r"([0-9]{1,6})\s*(ms|s|m|h|d)")
+_UNITS_NS = {"ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000, "h": 3_600_000_000_000, "d": 86_400_000_000_000}
+
+
+class Throttle(NamedTuple):
+    """At most `alerts` of a rule in `per_ns` nanoseconds in each container."""
+
+    alerts: int
+    per_ns: int
+
+
+class Notice(NamedTuple):
+    """Something in a rule file that is not wrong but deserves a look."""
+
+    file: str
+    line: int
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -84,15 +110,25 @@ class RuleDefinition:
     action: str = "alert"
     skip_if_unknown: bool = False
     exceptions: tuple[Node, ...] = ()
+    warn_evttypes: bool = True
+    capture: bool = False
+    capture_ms: int = 0
+    throttle: Throttle | None = None
+    unmet: str = ""
 
 
 @dataclass
 class Definitions:
-    """Everything the files define, in order of first definition."""
+    """Everything the files define, in order of first definition.
+
+    `unmet`: by file, why its rules cannot be judged (it wants a newer engine or a plugin that is not here); empty when they can.
+    """
 
     lists: dict[str, ListDefinition] = field(default_factory=dict)
     macros: dict[str, MacroDefinition] = field(default_factory=dict)
     rules: dict[str, RuleDefinition] = field(default_factory=dict)
+    unmet: dict[str, str] = field(default_factory=dict)
+    notices: list[Notice] = field(default_factory=list)
 
 
 def read_definitions(files: Iterable[tuple[str, str | bytes]]) -> Definitions:
@@ -102,9 +138,44 @@ def read_definitions(files: Iterable[tuple[str, str | bytes]]) -> Definitions:
         tree = parse_yaml(text, name)
         if tree.is_null():
             continue
-        for item in tree.sequence():
+        items = tree.sequence()
+        for item in items:  # wherever it stands, it speaks for the whole file
+            if _VERSION_KEYS & item.mapping().keys():
+                _read_versions(found, item)
+        for item in items:
             _read_item(found, item)
     return found
+
+
+def _read_versions(found: Definitions, item: Node) -> None:
+    values = item.mapping(_VERSION_KEYS)
+    why = ""
+    if "required_engine_version" in values:
+        node = values["required_engine_version"]
+        wanted = _version(node)
+        if wanted > ENGINE_VERSION:
+            why = f"its file needs engine version {node.string()}, and this one understands {'.'.join(map(str, ENGINE_VERSION))}"
+    if "required_plugin_versions" in values:
+        for plugin in values["required_plugin_versions"].sequence():
+            keys = plugin.mapping({"name", "version", "alternatives"}, required=("name", "version"))
+            offers = [keys, *(one.mapping({"name", "version"}, required=("name", "version")) for one in
+                              (keys["alternatives"].sequence() if "alternatives" in keys else ()))]  # fmt: skip
+            if not any(_version(offer["version"]) <= PLUGINS.get(offer["name"].string(), (-1,)) for offer in offers):
+                why = f"its file needs the plugin {keys['name'].string()} {keys['version'].string()}"
+    if why:
+        found.unmet[item.document.name] = why
+        found.notices.append(Notice(item.document.name, item.line, why.replace("its file", "this file", 1)))
+
+
+def _version(node: Node) -> tuple[int, ...]:
+    """`0.57.0`, or the old form `57`, which means 0.57.0."""
+    text = node.string()
+    parts = text.split(".")
+    if len(parts) == 1 and text.isdigit() and len(text) < 6:
+        return (0, int(text), 0)
+    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and len(part) < 6 for part in parts):
+        raise node.error(f"{text[:40]!r} is not a version", "write it as 0.57.0")
+    return tuple(map(int, parts))
 
 
 def _read_item(found: Definitions, item: Node) -> None:
@@ -116,7 +187,7 @@ def _read_item(found: Definitions, item: Node) -> None:
         values = item.mapping(_MACRO_KEYS)
         name = values["macro"].string()
         known = found.macros.get(name)
-        how = _how(item, values, "macro", "condition", exists=known is not None)
+        how = _how(found, item, values, "macro", "condition", exists=known is not None)
         condition = _needed(item, values, "condition")
         parts = (*known.condition.parts, condition) if known is not None and how == "append" else (condition,)
         found.macros[name] = MacroDefinition(name, known.node if known else item, _text(parts))
@@ -124,7 +195,7 @@ def _read_item(found: Definitions, item: Node) -> None:
         values = item.mapping(_LIST_KEYS)
         name = values["list"].string()
         listed = found.lists.get(name)
-        how = _how(item, values, "list", "items", exists=listed is not None)
+        how = _how(found, item, values, "list", "items", exists=listed is not None)
         node = _needed(item, values, "items")
         items = () if node.is_null() else node.sequence()
         for entry in items:
@@ -132,11 +203,9 @@ def _read_item(found: Definitions, item: Node) -> None:
         if listed is not None and how == "append":
             items = (*listed.items, *items)
         found.lists[name] = ListDefinition(name, listed.node if listed else item, items)
-    else:
-        if not keys.keys() & _VERSION_KEYS:
-            hint = did_you_mean(next(iter(keys), ""), {"rule", "macro", "list", *_VERSION_KEYS})
-            raise item.error("expected a rule, a macro or a list", hint)
-        item.mapping(_VERSION_KEYS)
+    elif not keys.keys() & _VERSION_KEYS:
+        hint = did_you_mean(next(iter(keys), ""), {"rule", "macro", "list", *_VERSION_KEYS})
+        raise item.error("expected a rule, a macro or a list", hint)
 
 
 def _needed(item: Node, values: dict[str, Node], key: str) -> Node:
@@ -151,13 +220,13 @@ def _text(parts: tuple[Node, ...]) -> Text:
     return Text(parts)
 
 
-def _how(item: Node, values: dict[str, Node], kind: str, key: str, *, exists: bool) -> str:
+def _how(found: Definitions, item: Node, values: dict[str, Node], kind: str, key: str, *, exists: bool) -> str:
     """append or replace, for the macros and lists whose only value is `key`."""
-    ways = _ways(item, values, kind, exists=exists)
+    ways = _ways(found, item, values, kind, exists=exists)
     return ways.get(key, "replace")
 
 
-def _ways(item: Node, values: dict[str, Node], kind: str, *, exists: bool) -> dict[str, str]:
+def _ways(found: Definitions, item: Node, values: dict[str, Node], kind: str, *, exists: bool) -> dict[str, str]:
     """What to do with each key: empty for a new definition, else append or replace by key."""
     appends = "append" in values and values["append"].boolean()
     ways: dict[str, str] = {}
@@ -173,6 +242,8 @@ def _ways(item: Node, values: dict[str, Node], kind: str, *, exists: bool) -> di
             raise item.error(f"key {min(extra)!r} is given but not overridden", f"add `{min(extra)}: replace` to override")
     elif appends:
         ways = {key: "append" for key in _OVERRIDES[kind] if key in values and "append" in _OVERRIDES[kind][key]}
+        line = values["append"].line
+        found.notices.append(Notice(item.document.name, line, "`append: true` is the old form; write `override:`"))
     if ways and not exists:
         raise item.error(f"changes {kind} {values[kind].string()!r}, which is not defined before", "define it first")
     return ways
@@ -181,7 +252,10 @@ def _ways(item: Node, values: dict[str, Node], kind: str, *, exists: bool) -> di
 def _read_rule(found: Definitions, item: Node, values: dict[str, Node]) -> None:
     name = values["rule"].string()
     known = found.rules.get(name)
-    ways = _ways(item, values, "rule", exists=known is not None)
+    ways = _ways(found, item, values, "rule", exists=known is not None)
+    if known is not None and ways and (unmet := found.unmet.get(item.document.name)):
+        found.notices.append(Notice(item.document.name, item.line, f"the change of rule {name!r} is left out: {unmet}"))
+        return
     if known is not None and not ways and values.keys() == {"rule", "enabled"}:  # how rules were switched before override
         found.rules[name] = replace(known, enabled=values["enabled"].boolean())
         return
@@ -190,8 +264,7 @@ def _read_rule(found: Definitions, item: Node, values: dict[str, Node]) -> None:
         return
     for key in ("desc", "condition", "output", "priority"):
         _needed(item, values, key)
-    found.rules.pop(name, None)
-    found.rules[name] = RuleDefinition(
+    found.rules[name] = RuleDefinition(  # a rule defined anew keeps its place in the order
         name=name,
         node=item,
         condition=_text((values["condition"],)),
@@ -204,7 +277,32 @@ def _read_rule(found: Definitions, item: Node, values: dict[str, Node]) -> None:
         action=values["action"].choice(ACTIONS) if "action" in values else "alert",
         skip_if_unknown="skip-if-unknown-filter" in values and values["skip-if-unknown-filter"].boolean(),
         exceptions=values["exceptions"].sequence() if "exceptions" in values else (),
+        warn_evttypes=values["warn_evttypes"].boolean() if "warn_evttypes" in values else True,
+        capture="capture" in values and values["capture"].boolean(),
+        capture_ms=_milliseconds(values["capture_duration"]) if "capture_duration" in values else 0,
+        throttle=_throttle(values["throttle"]) if "throttle" in values else None,
+        unmet=found.unmet.get(item.document.name, ""),
     )
+
+
+def _milliseconds(node: Node) -> int:
+    if node.integer() < 0:
+        raise node.error("a duration cannot be negative")
+    return node.integer()
+
+
+def _throttle(node: Node) -> Throttle | None:
+    """`{alerts: 3, per: 10m}`; null takes a throttle away."""
+    if node.is_null():
+        return None
+    keys = node.mapping({"alerts", "per"}, required=("alerts", "per"))
+    alerts = keys["alerts"].integer()
+    if not 1 <= alerts <= 10_000:
+        raise keys["alerts"].error("expected 1 to 10000 alerts")
+    per = _DURATION.fullmatch(keys["per"].string())
+    if per is None or int(per[1]) == 0:
+        raise keys["per"].error(f"{keys['per'].string()[:40]!r} is not a duration", "write it as 30s, 10m or 1h")
+    return Throttle(alerts, int(per[1]) * _UNITS_NS[per[2]])
 
 
 def _changed(known: RuleDefinition, values: dict[str, Node], ways: dict[str, str]) -> RuleDefinition:
@@ -222,14 +320,9 @@ def _changed(known: RuleDefinition, values: dict[str, Node], ways: dict[str, str
             rule = replace(rule, tags=tuple(dict.fromkeys((*rule.tags, *node.strings()))) if adds else node.strings())
         elif key == "exceptions":
             rule = replace(rule, exceptions=(*rule.exceptions, *node.sequence()) if adds else node.sequence())
-        elif key == "priority":
-            rule = replace(rule, priority=_priority(node))
-        elif key == "enabled":
-            rule = replace(rule, enabled=node.boolean())
-        elif key == "action":
-            rule = replace(rule, action=node.choice(ACTIONS))
-        elif key == "skip-if-unknown-filter":
-            rule = replace(rule, skip_if_unknown=node.boolean())
+        else:
+            name, read = _SWITCHES[key]
+            rule = replace(rule, **{name: read(node)})
     return rule
 
 
@@ -243,3 +336,16 @@ def _priority(node: Node) -> str:
     if wanted not in PRIORITIES:
         raise node.error(f"{node.string()[:40]!r} is not a priority", did_you_mean(wanted, PRIORITIES) or ", ".join(PRIORITIES))
     return wanted
+
+
+_SWITCHES: dict[str, tuple[str, Callable[[Node], Any]]] = {
+    "priority": ("priority", _priority),
+    "enabled": ("enabled", Node.boolean),
+    "action": ("action", lambda node: node.choice(ACTIONS)),
+    "skip-if-unknown-filter": ("skip_if_unknown", Node.boolean),
+    "warn_evttypes": ("warn_evttypes", Node.boolean),
+    "capture": ("capture", Node.boolean),
+    "capture_duration": ("capture_ms", _milliseconds),
+    "throttle": ("throttle", _throttle),
+}
+"""Keys that can only be replaced: what of the rule they say, and how they are read."""

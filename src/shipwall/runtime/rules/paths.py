@@ -44,7 +44,7 @@ def read_paths(rules: RuleSet) -> ReadPaths:
 
 def _known_of_read(leaf: Condition) -> bool | None:
     """What a comparison says about every read-only open."""
-    if isinstance(leaf, Compare) and leaf.operator in {"=", "=="} and leaf.values and leaf.operand in {_WRITE, _READ}:
+    if isinstance(leaf, Compare) and leaf.operator in {"=", "=="} and len(leaf.values) == 1 and leaf.operand in {_WRITE, _READ}:
         is_asked = leaf.values[0].text.lower() == "true"
         return is_asked == (leaf.operand == _READ)
     return None

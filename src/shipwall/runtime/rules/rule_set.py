@@ -7,11 +7,11 @@ it never has) is decided here once, so that an event meets only rules that can m
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from shipwall.lang.condition import (
     LIST_OPERATORS,
+    MODIFIERS,
     NUMBER_OPERATORS,
     TEXT_OPERATORS,
     And,
@@ -21,10 +21,13 @@ from shipwall.lang.condition import (
     Field,
     Macro,
     Not,
+    Operand,
     Or,
+    Transform,
     Value,
     fields_of,
     leaves_of,
+    operand_fields,
     parse_condition,
     parse_item,
     render_condition,
@@ -33,26 +36,32 @@ from shipwall.lang.condition import (
 from shipwall.lang.diagnostic import SourceError, did_you_mean
 from shipwall.lang.yaml_text import Node
 from shipwall.model.event import Event
-from shipwall.runtime.conditions import Bound, LiteralError, compile_condition, make_check, specialise
+from shipwall.runtime.conditions import LiteralError, make_check, specialise
 from shipwall.runtime.fields import (
     EVENT_TYPES,
+    HOST_NAMES,
+    KIND_OF,
     KINDS,
     MEANINGS,
-    Facts,
     bind_field,
+    event_type,
     has_meaning,
     is_known,
     kinds_with,
     known_names,
     wrong_argument,
 )
-from shipwall.runtime.rules.definitions import Definitions, RuleDefinition, Text
+from shipwall.runtime.judge import Judge, compile_judge
+from shipwall.runtime.rules.definitions import Definitions, Notice, RuleDefinition, Text, Throttle
 from shipwall.runtime.rules.output import Output, parse_output
+from shipwall.runtime.untold import NOT_REPORTED, UNTOLD
 
 MAX_LEAVES = 50_000
 MAX_RULES = 20_000
+MANY_KINDS = 6
 
-Test = Callable[[Facts], bool]
+Candidates = tuple[tuple["Rule", Condition | bool], ...]
+"""Rules that can match a kind of event, each with what is left to ask."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,7 @@ class Rule:
     """One rule. `condition` has macros and lists expanded; `written` is its own text. `kinds`: the events it can match.
 
     `untold`: fields of its output that the sensor does not tell (shown as `<NA>`). `file` and `line` say where it stands.
+    `throttle`: how many alerts it may raise in a container; None for all. `capture_ms`: for how long it asks to capture, None for not.
     """
 
     name: str
@@ -75,6 +85,8 @@ class Rule:
     untold: tuple[str, ...]
     file: str
     line: int
+    throttle: Throttle | None = None
+    capture_ms: int | None = None
 
 
 @dataclass(frozen=True)
@@ -90,13 +102,39 @@ class SkippedRule:
 
 @dataclass(frozen=True)
 class RuleSet:
-    """Rules in load order, skipped ones apart, and for each kind of event the enabled rules that can match it with their tests."""
+    """Rules in load order, skipped ones apart, and for each kind of event the enabled rules that can match it.
+
+    `notices`: what is not wrong but deserves a look. `host_names`: names of hosts that conditions ask for (`fd.sip.name = example.org`).
+    """
 
     rules: tuple[Rule, ...]
     skipped: tuple[SkippedRule, ...]
     macros: dict[str, Condition]
     lists: dict[str, tuple[Value, ...]]
-    by_event: dict[type[Event], tuple[tuple[Rule, Test], ...]] = field(repr=False, default_factory=dict)
+    by_event: dict[type[Event], Candidates] = field(repr=False, default_factory=dict)
+    notices: tuple[Notice, ...] = ()
+    host_names: frozenset[str] = frozenset()
+    _judges: dict[tuple[type[Event], str], tuple[tuple[Rule, ...], Judge] | None] = field(repr=False, default_factory=dict)
+
+    def judge(self, event: Event) -> tuple[tuple[Rule, ...], Judge] | None:
+        """The rules that can match events like this one, in load order, and what says which of them do; None when none can.
+
+        Made when the first event of its `evt.type` comes: most types never do.
+        """
+        key = (type(event), event_type(event))
+        try:
+            return self._judges[key]
+        except KeyError:
+            made = self._judges[key] = self._make(*key)
+            return made
+
+    def _make(self, struct: type[Event], name: str) -> tuple[tuple[Rule, ...], Judge] | None:
+        kind = KIND_OF[struct]
+        left = [(rule, _for_type(tree, kind, name)) for rule, tree in self.by_event.get(struct, ())]
+        open_ = [(rule, tree) for rule, tree in left if tree is not False]
+        if not open_:
+            return None
+        return tuple(rule for rule, _ in open_), compile_judge([tree for _, tree in open_], lambda used: bind_field(used, kind))
 
     def find(self, name: str) -> Rule | None:
         """The rule called `name`, letters' case aside."""
@@ -117,7 +155,8 @@ class _Builder:
         self.macros: dict[str, Condition] = {}
         self.sizes: dict[str, int] = {}
         self.resolving: list[str] = []
-        self.index: dict[type[Event], list[tuple[Rule, Test]]] = {}
+        self.index: dict[type[Event], list[tuple[Rule, Condition | bool]]] = {}
+        self.notices: list[Notice] = list(definitions.notices)
 
     def build(self) -> RuleSet:
         if len(self.definitions.rules) > MAX_RULES:
@@ -136,7 +175,14 @@ class _Builder:
             else:
                 skipped.append(made)
         index = {struct: tuple(entries) for struct, entries in self.index.items()}
-        return RuleSet(tuple(rules), tuple(skipped), self.macros, self.lists, index)
+        names = {
+            value.text
+            for rule in rules
+            for leaf in leaves_of(rule.condition)
+            if isinstance(leaf, Compare) and isinstance(leaf.operand, Field) and leaf.operand.name in HOST_NAMES
+            for value in leaf.values
+        }
+        return RuleSet(tuple(rules), tuple(skipped), self.macros, self.lists, index, tuple(self.notices), frozenset(names))
 
     # names
 
@@ -219,12 +265,13 @@ class _Builder:
 
         return walk(tree)
 
-    def leaf(self, leaf: Compare | Exists, text: Text) -> Compare | Exists:
+    def leaf(self, leaf: Compare | Exists, text: Text) -> Condition:
+        """The comparison with its lists replaced and its values checked; anyof and allof are written out."""
         for used in fields_of(leaf):
             self.check_field(used, text)
         if isinstance(leaf, Exists) or leaf.right is not None:
             return leaf
-        if leaf.operator in LIST_OPERATORS:
+        if leaf.operator in LIST_OPERATORS or leaf.modifier:
             values: list[Value] = []
             for value in leaf.values:
                 is_list = not value.quoted and value.text in self.definitions.lists
@@ -232,11 +279,13 @@ class _Builder:
             leaf = replace(leaf, values=tuple(replace(value, start=0) for value in values))
         kind = _kind_of(leaf)
         if kind is not None and leaf.values:
+            groups = [(value,) for value in leaf.values] if leaf.modifier else [leaf.values]
             try:
-                make_check(leaf.operator, tuple(value.text for value in leaf.values), kind)
+                for group in groups:
+                    make_check(leaf.operator, tuple(value.text for value in group), kind)
             except LiteralError as error:
                 raise text.error_at(leaf.start, f"{render_leaf(leaf)[:80]}: {error.reason}") from error
-        return leaf
+        return _written_out(leaf)
 
     def check_field(self, used: Field, text: Text) -> None:
         if not is_known(used):
@@ -252,6 +301,8 @@ class _Builder:
         def skip(reason: str, *fields: str) -> SkippedRule:
             return SkippedRule(definition.name, reason, fields, node.document.name, node.line)
 
+        if definition.unmet:
+            return skip(definition.unmet)
         if definition.source != "syscall":
             return skip(f"its source is {definition.source!r}, and only syscall is observed")
         try:
@@ -273,7 +324,7 @@ class _Builder:
             if not has_meaning(used)
         }
         if missing:
-            return skip(f"the sensor does not tell {', '.join(sorted(missing))}", *sorted(missing))
+            return skip(f"the sensor does not tell {', '.join(sorted(missing))}{_why_untold(missing)}", *sorted(missing))
         rule = Rule(
             name=definition.name,
             description=definition.description,
@@ -285,14 +336,18 @@ class _Builder:
             enabled=definition.enabled,
             action=definition.action,
             kinds=frozenset(left),
-            untold=tuple(sorted({_name(part) for part in output if isinstance(part, Field) and not has_meaning(part)})),
+            untold=tuple(sorted({_name(part) for part in _fields_in(output) if not has_meaning(part)})),
             file=node.document.name,
             line=node.line,
+            throttle=definition.throttle,
+            capture_ms=definition.capture_ms if definition.capture else None,
         )
+        if len(left) > MANY_KINDS and definition.warn_evttypes:
+            reason = f"rule {rule.name!r} is judged on {len(left)} kinds of event; say `evt.type` or `warn_evttypes: false`"
+            self.notices.append(Notice(node.document.name, node.line, reason))
         if rule.enabled:
             for kind, rest in left.items():
-                test: Test = _always if rest is True else compile_condition(rest, _bind_for(kind))
-                self.index.setdefault(KINDS[kind], []).append((rule, test))
+                self.index.setdefault(KINDS[kind], []).append((rule, rest))
         return rule
 
     def with_exceptions(self, tree: Condition, definition: RuleDefinition) -> Condition:
@@ -329,17 +384,42 @@ class _Builder:
             operand = next(fields_of(parse_condition(f"{name} exists")))
         except SourceError as error:
             raise node.error(f"{name!r} is not a field", error.next_step) from error
-        leaf = self.leaf(Compare(operand, operator, values), text)
-        assert isinstance(leaf, Compare)
-        return replace(leaf, text=render_leaf(leaf))
+        name, _, modifier = operator.partition(" ")
+        leaf = Compare(operand, name, values, None, modifier)
+        return self.leaf(replace(leaf, text=render_leaf(leaf)), text)
+
+
+_MODIFIED = tuple(f"{operator} {modifier}" for operator in TEXT_OPERATORS for modifier in MODIFIERS)
+
+
+def _written_out(leaf: Compare) -> Condition:
+    """`leaf` without anyof and allof, which are several comparisons; what is compared with no value at all is false."""
+    if leaf.modifier and not leaf.values:
+        return replace(leaf, operator="in", modifier="")
+    if leaf.modifier not in {"anyof", "allof"}:
+        return leaf
+    parts = tuple(Compare(leaf.operand, leaf.operator, (value,), start=leaf.start) for value in leaf.values)
+    if len(parts) == 1:
+        return parts[0]
+    return Or(parts, leaf.start) if leaf.modifier == "anyof" else And(parts, leaf.start)
+
+
+def _why_untold(names: set[str]) -> str:
+    """The reasons, where there is more to say than that the sensor does not."""
+    whys = {UNTOLD.get(name.partition("[")[0], "") for name in names} - {"", NOT_REPORTED}
+    return f": {'; '.join(sorted(whys))}" if whys else ""
+
+
+def _fields_in(output: Output) -> list[Field]:
+    return [used for part in output if not isinstance(part, str) for used in operand_fields(part.operand)]
 
 
 def _exception_shape(keys: dict[str, Node]) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
     """Fields and operators of an exception, and whether it has one field with a plain list of values."""
     fields, comps = keys["fields"], keys.get("comps")
-    operators = set(LIST_OPERATORS) | set(TEXT_OPERATORS) | set(NUMBER_OPERATORS)
+    operators = {*LIST_OPERATORS, *TEXT_OPERATORS, *NUMBER_OPERATORS, *_MODIFIED}
     if fields.kind == "scalar":
-        operator = "in" if comps is None else comps.choice(LIST_OPERATORS)
+        operator = "in" if comps is None else comps.choice((*LIST_OPERATORS, *_MODIFIED))
         return (fields.string(),), (operator,), True
     names = fields.strings()
     chosen = ("=",) * len(names) if comps is None else tuple(item.choice(sorted(operators)) for item in comps.sequence())
@@ -353,19 +433,25 @@ def left_to_ask(tree: Condition, kind: str) -> Condition | bool:
     return specialise(tree, lambda leaf: known_result(leaf, kind))
 
 
-def known_result(leaf: Compare | Exists, kind: str) -> bool | None:
-    """What the comparison says about EVERY event of `kind`; None when that depends on the event or the field is not told."""
+def _for_type(tree: Condition | bool, kind: str, name: str) -> Condition | bool:
+    """What remains for events of `kind` whose `evt.type` is `name`."""
+    return tree if isinstance(tree, bool) else specialise(tree, lambda leaf: known_result(leaf, kind, (name,)))
+
+
+def known_result(leaf: Compare | Exists, kind: str, types: tuple[str, ...] = ()) -> bool | None:
+    """What the comparison says about EVERY event of `kind` (and of one of `types`); None when that depends on the event or the field is
+    not told."""
     used = list(fields_of(leaf))
     for asked in used:
         if has_meaning(asked) and (kinds := kinds_with(asked)) is not None and kind not in kinds:
             return False
     operand = leaf.operand
-    if isinstance(leaf, Exists) or leaf.right is not None or not isinstance(operand, Field) or not leaf.values:
+    if isinstance(leaf, Exists) or leaf.right is not None or leaf.modifier or not isinstance(operand, Field) or not leaf.values:
         return None
     literals = tuple(value.text for value in leaf.values)
     if operand.name == "evt.type":
         check = make_check(leaf.operator, literals, "text")
-        results = {check(name) for name in EVENT_TYPES[kind]}
+        results = {check(name) for name in types or EVENT_TYPES[kind]}
         return results.pop() if len(results) == 1 else None
     if operand.name == "evt.num" and literals == ("0",):  # the idiom for never and always: numbers begin at 1
         return {"=": False, "==": False, "<": False, "<=": False, "!=": True, ">": True, ">=": True}.get(leaf.operator)
@@ -374,21 +460,13 @@ def known_result(leaf: Compare | Exists, kind: str) -> bool | None:
 
 def _kind_of(leaf: Compare) -> str | None:
     """The kind of value the comparison sees, None when the field has no meaning here."""
-    operand = leaf.operand
-    if not isinstance(operand, Field):
+    operand: Operand = leaf.operand
+    if isinstance(operand, Transform):
         return "number" if operand.name == "len" else "text"
     if operand.name.startswith("evt.arg"):
         return "text"
     meaning = MEANINGS.get(operand.name)
     return None if meaning is None else meaning.kind
-
-
-def _bind_for(kind: str) -> Callable[[Field], Bound]:
-    return lambda used: bind_field(used, kind)
-
-
-def _always(_facts: Facts) -> bool:
-    return True
 
 
 def _name(used: Field) -> str:
