@@ -35,8 +35,8 @@ def build_rust(folder: Path, crates: object) -> bytes:
     return program.read_bytes()
 
 
-def build_old_go(folder: Path, version: str, modules: str) -> bytes:
-    """A program with build info as linkers before Go 1.18 wrote it: pointers to strings elsewhere in the data segment."""
+def build_old_go(folder: Path, version: str, modules: str, more: str = "") -> bytes:
+    """A program with build info as linkers before Go 1.18 wrote it: pointers to strings elsewhere; with `more` C."""
     text = json.dumps(modules)
     program = build_c(folder, f"""
         struct string {{ const char *data; unsigned long size; }};
@@ -47,6 +47,7 @@ def build_old_go(folder: Path, version: str, modules: str) -> bytes:
         __attribute__((section(".go.buildinfo"), aligned(16), used))
         struct {{ char magic[14]; unsigned char size, flags; struct string *version, *modules; }} info =
             {{ "\\xff Go buildinf:", 8, 0, &version, &modules }};
+        {more}
         int main(void) {{ return 0; }}
     """)  # fmt: skip
     return program.read_bytes()

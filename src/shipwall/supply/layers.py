@@ -8,7 +8,7 @@ Source: OCI image spec, layer.md ("Whiteouts", "Opaque Whiteout"); kernel Docume
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -16,12 +16,14 @@ import msgspec
 from shipwall.model.digest import Digest
 from shipwall.model.errors import InputError
 from shipwall.model.package import Package, Skipped
+from shipwall.supply.pieces import Piece
 from shipwall.supply.streams import Stream
 from shipwall.supply.tar import Entries, Entry, TarWalk, clean_path
 from shipwall.supply.wanted import NOTHING, FileReader, Wanted, begun_by, compile_glob
 
 __all__ = ["FileReader", "KeptFile", "View", "follow_links"]
 
+_ParsePieces = Callable[[str, int, Iterator[Piece]], tuple[list[Package], list[Skipped]]]
 _MAX_FILE_BYTES = 32 << 20
 _MAX_KEPT_BYTES = 256 << 20
 _MAX_SKIPPED = 1000
@@ -32,6 +34,7 @@ _MAX_REPLACED_FOLDERS = 1000
 _MAX_NAME = 256  # above the kernel's NAME_MAX
 _MAX_REMEMBERED = 100_000
 _NO_NAMES = frozenset({"", ".", ".."})
+_FILE_OR_FOLDER = frozenset({"file", "folder"})
 _DOT_OR_NOTHING = frozenset({".", ""})
 _MAX_LINKS = 40  # as the kernel (MAXSYMLINKS)
 _WHITEOUT = ".wh."
@@ -89,7 +92,7 @@ class View:
         basenames, suffixes, has_executables = wanted.basenames, wanted.suffixes, wanted.has_executables
         has_below = bool(self.folders or self.links or self._found)
         plain: str | None = (
-            None  # the folder of the last file, when files land in it as they are named and nobody wants all of it
+            None  # the folder of the last file, or the last folder, when files land in it as they are named and nobody wants all of it
         )
         for entry in entries:
             self.entries += 1
@@ -118,8 +121,9 @@ class View:
                 self._take_in(entry, over, layer, entries)
                 if over.count() + len(self.folders) + len(self.links) > _MAX_PATHS:
                     raise InputError("layer", f"has more than {_MAX_PATHS} folders and links", "do not trust it")
-                is_plain = kind == "file" and len(folder) + _MAX_NAME < _MAX_PATH and over.place(folder) == folder
-                plain = folder if is_plain and folder not in wanted.folders else None
+                place = path if kind == "folder" else folder
+                is_plain = kind in _FILE_OR_FOLDER and len(place) + _MAX_NAME < _MAX_PATH and over.place(place) == place
+                plain = place if is_plain and place not in wanted.folders else None
         self._real_folders.clear()
         self._keep_bringers(over)
         self._hide(over)
@@ -199,6 +203,9 @@ class View:
             if size > reader.max_bytes:
                 self.note_skipped(path, f"{size} bytes are more than the {reader.name} reader takes ({reader.max_bytes})")
         readers = tuple(reader for reader in readers if size <= reader.max_bytes)
+        if not keep and len(readers) == 1 and readers[0].parse_pieces is not None:
+            said = self._parse_pieces(path, readers[0].parse_pieces, size, layer, entries.pieces())
+            return None if not said.packages and not said.skipped and choice.is_by_magic else _Found(layer, None, said)
         data = entries.read() if keep or readers else None
         if data is None:
             return None
@@ -211,6 +218,15 @@ class View:
             )
         return _Found(layer, data if keep else None, parsed)
 
+    def _parse_pieces(self, path: str, parse: _ParsePieces, size: int, layer: Digest, pieces: Iterator[Piece]) -> _Parsed:
+        try:
+            found, skipped = parse(path, size, pieces)
+        except InputError as error:
+            found, skipped = [], [Skipped(what=f"/{path}", reason=error.line())]
+        for _rest in pieces:
+            pass
+        return self._bounded(path, [msgspec.structs.replace(package, layer=layer) for package in found], skipped)
+
     def _parse(self, path: str, readers: tuple[FileReader, ...], data: bytes, layer: Digest) -> _Parsed:
         packages: list[Package] = []
         skipped: list[Skipped] = []
@@ -221,6 +237,9 @@ class View:
                 found, missed = [], [Skipped(what=f"/{path}", reason=error.line())]
             packages += [msgspec.structs.replace(package, layer=layer) for package in found]
             skipped += missed
+        return self._bounded(path, packages, skipped)
+
+    def _bounded(self, path: str, packages: list[Package], skipped: list[Skipped]) -> _Parsed:
         count = len(packages) + len(skipped)
         if self._parsed_count + count > _MAX_PARSED:
             self.note_skipped(path, f"more than {_MAX_PARSED} packages were found in single files")

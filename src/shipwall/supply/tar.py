@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from shipwall.model.errors import InputError
+from shipwall.supply.pieces import Piece
 from shipwall.supply.streams import Stream
 
 _T = TypeVar("_T", int, bool)
@@ -77,6 +78,10 @@ class Entries(Protocol):
         """The whole content of the last entry; None when it cannot be read, which has then been told."""
         ...
 
+    def pieces(self) -> Iterator[Piece]:
+        """The whole content of the last entry, piece by piece; to be iterated to its end. Ends early when it cannot be read."""
+        ...
+
 
 def clean_path(path: str) -> str | None:
     """`path` relative to the root with `.`, `..` and double slashes resolved by text; None when it leads out of the root."""
@@ -116,6 +121,12 @@ class TarWalk:
             return b""
         self._is_unread = False
         return self._reader.content(self._size)
+
+    def pieces(self) -> Iterator[Piece]:
+        """The whole content of the last entry, piece by piece, without copying any; to be iterated to its end."""
+        if self._is_unread:
+            self._is_unread = False
+            yield from self._reader.pieces(self._size)
 
     def __iter__(self) -> Iterator[Entry]:
         """The entries."""
@@ -366,6 +377,21 @@ class _Reader:
             data = self._long_content(size)
         self._pass_padding(size)
         return data
+
+    def pieces(self, size: int) -> Iterator[Piece]:
+        """As `content`, piece by piece."""
+        missing = size
+        while missing:
+            start, self.at = self.at, min(self.at + missing, len(self._buffer))
+            if self.at > start:
+                missing -= self.at - start
+                yield Piece(self._buffer, start, self.at)
+                continue
+            self.before += len(self._buffer)
+            self._buffer, self.at = self._stream.read(self._ahead), 0
+            if not self._buffer:
+                raise self.damage("it ends inside an entry")
+        self._pass_padding(size)
 
     def _long_content(self, size: int) -> bytes:
         # One buffer that grows with what really comes, so that neither a lie about the size nor joining costs memory.

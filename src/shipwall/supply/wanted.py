@@ -6,10 +6,11 @@ Millions of files are asked about, so the question is put in two steps: a cheap 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from shipwall.model.package import Package, Skipped
+from shipwall.supply.pieces import Piece
 
 
 class FileReader(NamedTuple):
@@ -19,6 +20,7 @@ class FileReader(NamedTuple):
     becomes a Skipped. `path` is relative to the root. A file is read when its last part is in `basenames` or its path ends in one of
     `suffixes`, and the regular expression `pattern` matches its whole path (empty: any). With `magic` its content must begin with
     one of these too; a reader with magic and no names is asked about every regular file with an x bit. Above `max_bytes`: Skipped.
+    `parse_pieces(path, size, pieces)` gives the same without the whole file in memory.
     """
 
     name: str
@@ -28,6 +30,7 @@ class FileReader(NamedTuple):
     pattern: str = ""
     magic: tuple[bytes, ...] = ()
     max_bytes: int = 32 << 20
+    parse_pieces: Callable[[str, int, Iterator[Piece]], tuple[list[Package], list[Skipped]]] | None = None
 
 
 class Choice(NamedTuple):

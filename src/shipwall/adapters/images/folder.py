@@ -7,11 +7,15 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from shipwall.adapters.images.opened import OpenImage
 from shipwall.model.errors import StorageError
 from shipwall.supply.layers import View
+from shipwall.supply.pieces import Piece
 from shipwall.supply.tar import Entry
+
+_PIECE = 256 * 1024
 
 
 def open_root_folder(path: Path) -> OpenImage:
@@ -65,16 +69,30 @@ class _FolderWalk:
         """The content of the last file."""
         return self._read(self._last[0].size)
 
-    def _read(self, size: int) -> bytes | None:
-        entry, name, fd = self._last
+    def pieces(self) -> Iterator[Piece]:
+        """The content of the last file, piece by piece."""
+        entry, _name, _fd = self._last
+        missing = entry.size
         try:
-            # Not following links and not waiting for a writer, should the file be exchanged meanwhile.
-            file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=fd)
-            with os.fdopen(file, "rb") as opened:
-                return opened.read(size)
+            with self._open() as opened:
+                while missing and (data := opened.read(min(_PIECE, missing))):
+                    yield Piece(data, 0, len(data))
+                    missing -= len(data)
         except OSError as error:
             self._view.note_skipped(entry.path, error.strerror or str(error))
+
+    def _read(self, size: int) -> bytes | None:
+        try:
+            with self._open() as opened:
+                return opened.read(size)
+        except OSError as error:
+            self._view.note_skipped(self._last[0].path, error.strerror or str(error))
             return None
+
+    def _open(self) -> BinaryIO:
+        _entry, name, fd = self._last
+        # Not following links and not waiting for a writer, should the file be exchanged meanwhile.
+        return os.fdopen(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=fd), "rb")
 
 
 def _entry(path: str, name: str, fd: int) -> Entry:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from shipwall.model.digest import ImageIdentity
 from shipwall.model.package import Distribution, Inventory, Package, Skipped
 from shipwall.supply.catalog.apk import APK_BASENAMES, APK_PATTERN, parse_apk
-from shipwall.supply.catalog.binaries import ELF_MAGIC, parse_binary
+from shipwall.supply.catalog.binaries import ELF_MAGIC, parse_binary, parse_binary_pieces
 from shipwall.supply.catalog.composer import COMPOSER_BASENAMES, parse_composer
 from shipwall.supply.catalog.dpkg import DPKG_GLOBS, read_dpkg
 from shipwall.supply.catalog.dpkg_copyright import COPYRIGHT_BASENAMES, COPYRIGHT_PATTERN, parse_copyright
@@ -61,7 +61,7 @@ READERS = (
     FileReader("java", parse_java, suffixes=JAVA_SUFFIXES, magic=JAVA_MAGIC, max_bytes=256 * _MIB),
     FileReader("gem", parse_gem, suffixes=GEM_SUFFIXES, pattern=GEM_PATTERN, max_bytes=_MIB),
     FileReader("composer", parse_composer, basenames=COMPOSER_BASENAMES),
-    FileReader("binary", parse_binary, magic=ELF_MAGIC, max_bytes=256 * _MIB),
+    FileReader("binary", parse_binary, magic=ELF_MAGIC, max_bytes=256 * _MIB, parse_pieces=parse_binary_pieces),
     FileReader("dpkg copyright", parse_copyright, basenames=COPYRIGHT_BASENAMES, pattern=COPYRIGHT_PATTERN, max_bytes=8 * _MIB),
 )
 

@@ -1,4 +1,4 @@
-"""Sections and segments of an ELF file in memory, 32 and 64 bits, either byte order. Source: ELF gABI 4.1, chapters 4 and 5."""
+"""Sections and segments of an ELF file, 32 and 64 bits, either byte order. Source: ELF gABI 4.1, chapters 4 and 5."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from functools import cached_property
 from typing import NamedTuple
 
 from shipwall.model.errors import InputError
+from shipwall.supply.pieces import HeldFile
 
 MAGIC = b"\x7fELF"
 _MAX_SECTIONS = 10_000
 _MAX_NAMES = 1 << 20
-_LOAD, _NOBITS, _COMPRESSED, _WRITABLE = 1, 8, 0x800, 2
+_LOAD, _NOBITS, _COMPRESSED, _EXECUTABLE, _WRITABLE = 1, 8, 0x800, 1, 2
 
 
 class Section(NamedTuple):
@@ -28,15 +29,20 @@ class Segment(NamedTuple):
     offset: int
     size: int
     writable: bool
+    executable: bool
 
 
 class Elf:
-    """The tables of one ELF file. *Raises* InputError for what is none; tables that lie outside of the file are empty."""
+    """The tables of one ELF file. *Raises* InputError for what is none; tables that lie outside of the file are empty.
 
-    def __init__(self, data: bytes, name: str) -> None:
+    Every question *raises* NotHeldError when the answer lies in a part of the file that is not held.
+    """
+
+    def __init__(self, file: HeldFile, name: str) -> None:
+        self.file = file
+        data = file.read(0, 64)
         if len(data) < 52 or not data.startswith(MAGIC) or data[4] not in {1, 2} or data[5] not in {1, 2}:
             raise InputError(name, "is no ELF file")
-        self.data = data
         self.is_64 = data[4] == 2
         self.order = "<" if data[5] == 1 else ">"
         try:
@@ -49,6 +55,11 @@ class Elf:
         self._segments_at, self._sections_at = header[4], header[5]
         self._segment_size, self._segment_count, self._section_size, self._section_count, self._names_index = header[8:13]
 
+    @property
+    def section_table(self) -> tuple[int, int]:
+        """Where in the file the table of sections begins and ends, as the file says."""
+        return self._sections_at, self._sections_at + self._section_size * self._section_count
+
     def section(self, name: bytes) -> Section | None:
         """The first section called `name` that has bytes in the file."""
         rows, strings = self._named_sections
@@ -57,7 +68,7 @@ class Elf:
             return None
         for row in rows:
             offset, size = row[4], row[5]
-            is_readable = row[1] != _NOBITS and not row[2] & _COMPRESSED and offset + size <= len(self.data)
+            is_readable = row[1] != _NOBITS and not row[2] & _COMPRESSED and offset + size <= self.file.size
             if is_readable and strings.startswith(wanted, row[0]):
                 return Section(offset, size)
         return None
@@ -70,7 +81,7 @@ class Elf:
         if self._names_index >= len(rows):
             return [], b""
         names = rows[self._names_index]
-        return rows, self.data[names[4] : names[4] + min(names[5], _MAX_NAMES)]
+        return rows, self.file.read(names[4], names[4] + min(names[5], _MAX_NAMES))
 
     def segments(self) -> list[Segment]:
         """The segments that are loaded."""
@@ -81,8 +92,8 @@ class Elf:
                 kind, flags, offset, address, _physical, size = row[:6]
             else:
                 kind, offset, address, _physical, size, _memory, flags = row[:7]
-            if kind == _LOAD and offset + size <= len(self.data):
-                found.append(Segment(address, offset, size, bool(flags & _WRITABLE)))
+            if kind == _LOAD and offset + size <= self.file.size:
+                found.append(Segment(address, offset, size, bool(flags & _WRITABLE), bool(flags & _EXECUTABLE)))
         return found
 
     def read_address(self, address: int, size: int) -> bytes | None:
@@ -90,10 +101,11 @@ class Elf:
         for segment in self.segments():
             start = address - segment.address
             if start >= 0 and start + size <= segment.size:
-                return self.data[segment.offset + start : segment.offset + start + size]
+                return self.file.read(segment.offset + start, segment.offset + start + size)
         return None
 
     def _rows(self, form: struct.Struct, at: int, size: int, count: int) -> list[tuple[int, ...]]:
-        if size < form.size or not 0 < count <= _MAX_SECTIONS or at + size * count > len(self.data):
+        if size < form.size or not 0 < count <= _MAX_SECTIONS or at + size * count > self.file.size:
             return []
-        return [form.unpack_from(self.data, at + size * index) for index in range(count)]
+        table = self.file.read(at, at + size * count)
+        return [form.unpack_from(table, size * index) for index in range(count)]

@@ -11,12 +11,14 @@ from typing import Literal
 from shipwall.model.package import Package, Skipped
 from shipwall.supply.catalog.elf import Elf
 from shipwall.supply.catalog.words import decode, word
+from shipwall.supply.pieces import HeldFile
 
 _MARK = b"\xff Go buildinf:"
 _ALIGN = 16
 _HEADER = 32
 _SEARCHED = 1 << 20
 _MAX_STRING = 16 << 20
+_MAX_VARINT = 9  # bytes of seven bits: 63
 _MAX_MODULES = 20_000
 _SENTINEL = 16
 _VERSION = re.compile(r"go(\d+(?:\.\d+)*[0-9A-Za-z.+-]*)")
@@ -30,24 +32,25 @@ def find_build_info(elf: Elf) -> tuple[str, str] | None:
         [(section.offset, section.size)] if section else [(part.offset, part.size) for part in elf.segments() if part.writable]
     )
     for offset, size in places:
-        at = _find_mark(elf.data, offset, offset + min(size, _SEARCHED))
+        at = _find_mark(elf.file, offset, min(size, _SEARCHED))
         if at >= 0:
             return _read_build_info(elf, at)
     return None
 
 
-def _find_mark(data: bytes, start: int, end: int) -> int:
-    at = data.find(_MARK, start, end)
-    while at >= 0 and (at - start) % _ALIGN:
-        at = data.find(_MARK, at + 1, end)
-    return at if at + _HEADER <= len(data) else -1
+def _find_mark(file: HeldFile, start: int, size: int) -> int:
+    data = file.read(start, start + size)
+    at = data.find(_MARK)
+    while at >= 0 and at % _ALIGN:
+        at = data.find(_MARK, at + 1)
+    return start + at if at >= 0 and start + at + _HEADER <= file.size else -1
 
 
 def _read_build_info(elf: Elf, at: int) -> tuple[str, str] | None:
-    pointer_size, flags = elf.data[at + 14], elf.data[at + 15]
+    pointer_size, flags = elf.file.read(at + 14, at + 16)
     if flags & 2:
-        version, after = _inline(elf.data, at + _HEADER)
-        modules, _after = _inline(elf.data, after)
+        version, after = _inline(elf.file, at + _HEADER)
+        modules, _after = _inline(elf.file, after)
     else:
         version, modules = (
             _pointed(elf, at + 16 + index * pointer_size, pointer_size, is_big=bool(flags & 1)) for index in (0, 1)
@@ -60,15 +63,14 @@ def _read_build_info(elf: Elf, at: int) -> tuple[str, str] | None:
     return (decode(version), decode(modules)) if version else None
 
 
-def _inline(data: bytes, at: int) -> tuple[bytes, int]:
+def _inline(file: HeldFile, at: int) -> tuple[bytes, int]:
     size = shift = 0
-    while at < len(data) and shift < 63:
-        byte = data[at]
+    for byte in file.read(at, at + _MAX_VARINT):
         at += 1
         size |= (byte & 0x7F) << shift
         shift += 7
         if byte < 0x80:
-            return (data[at : at + size], at + size) if size <= _MAX_STRING else (b"", at)
+            return (file.read(at, at + size), at + size) if size <= _MAX_STRING else (b"", at)
     return b"", at
 
 
@@ -77,7 +79,7 @@ def _pointed(elf: Elf, at: int, size: int, *, is_big: bool) -> bytes:
     if size not in {4, 8}:
         return b""
     byte_order: Literal["big", "little"] = "big" if is_big else "little"
-    header = elf.read_address(int.from_bytes(elf.data[at : at + size], byte_order), 2 * size)
+    header = elf.read_address(int.from_bytes(elf.file.read(at, at + size), byte_order), 2 * size)
     if header is None:
         return b""
     address, length = int.from_bytes(header[:size], byte_order), int.from_bytes(header[size:], byte_order)

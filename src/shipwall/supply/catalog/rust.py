@@ -20,7 +20,7 @@ _MAX_CRATES = 20_000
 def find_crates(elf: Elf) -> bytes | None:
     """The packed list of crates of a program built by cargo-auditable; None when it has none."""
     section = elf.section(_SECTION)
-    return elf.data[section.offset : section.offset + section.size] if section else None
+    return elf.file.read(section.offset, section.offset + section.size) if section else None
 
 
 def parse_crates(path: str, packed: bytes) -> list[Package]:
