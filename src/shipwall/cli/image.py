@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Annotated
@@ -23,6 +24,7 @@ from shipwall.cli.judgements import (
 from shipwall.cli.output import ToOption, put_out
 from shipwall.cli.scan_output import ScanOutput, ScanOutputOption, put_report, report_of
 from shipwall.cli.sources import (
+    AdvisoryOptions,
     ArchiveOption,
     CacheOption,
     DatabaseOption,
@@ -36,6 +38,7 @@ from shipwall.cli.sources import (
     SuiteOption,
     fleet_of,
     inventories_of,
+    open_archive,
     progress,
 )
 
@@ -99,7 +102,6 @@ def scan(
 
       shipwall image scan rootfs/ --archive file:/srv/archive --suite stable-security --keyring keys.gpg
     """
-    from shipwall.adapters.debian_archive import DebianArchive
     from shipwall.adapters.instance import find_instance
     from shipwall.adapters.report import Reporter
     from shipwall.journeys.scan import find_database, scan_image
@@ -111,13 +113,11 @@ def scan(
     refine = load_judgements(source, vex, ignore, now_ns)
     if observed:
         refine = mark_observed(refine, find_instance(state).observed)
-    with (
-        progress() as say,
-        DebianArchive(url=archive, suites=suite or (), keyring=keyring, cache=cache, offline=offline, report=say) as advisories,
-    ):
+    options = AdvisoryOptions(archive, suite, keyring, cache, offline)
+    with progress() as say, contextlib.nullcontext() if database else open_archive(options, say) as advisories:
         scanned = scan_image(
             source,
-            None if database else advisories,
+            advisories,
             now_ns,
             database=find_database(database, find_instance(state).advisories),
             engine_socket=engine,

@@ -14,6 +14,7 @@ from shipwall.cli.output import console, is_terminal, neutral, stderr
 from shipwall.model.errors import InputError, RemoteError
 
 if TYPE_CHECKING:
+    from shipwall.adapters.debian_archive import DebianArchive
     from shipwall.adapters.inventories import Inventories
     from shipwall.adapters.registry import Registry
     from shipwall.journeys.scan import ScanReport
@@ -101,19 +102,22 @@ def open_place(image: str, allow_http: bool) -> Iterator[Place]:
         yield Place(registry, ref.repository, ref.tag, manifest)
 
 
+def open_archive(options: AdvisoryOptions, say: Callable[[str], None]) -> DebianArchive:
+    """The security archive that the options name. Close it, or use it as a context manager."""
+    from shipwall.adapters.debian_archive import DebianArchive
+
+    archive, suite, keyring, cache, offline = options
+    return DebianArchive(url=archive, suites=suite or (), keyring=keyring, cache=cache, offline=offline, report=say)
+
+
 def examine_source(
     source: str, options: AdvisoryOptions, allow_http: bool, state: Path | None, engine: Path | None = None
 ) -> ScanReport:
     """The image of `source`, listed and scanned as the options of a command say."""
-    from shipwall.adapters.debian_archive import DebianArchive
     from shipwall.adapters.instance import find_instance
     from shipwall.journeys.scan import find_database, scan_image
 
-    archive, suite, keyring, cache, offline = options
-    with (
-        progress() as say,
-        DebianArchive(url=archive, suites=suite or (), keyring=keyring, cache=cache, offline=offline, report=say) as advisories,
-    ):
+    with progress() as say, open_archive(options, say) as advisories:
         return scan_image(
             source,
             advisories,

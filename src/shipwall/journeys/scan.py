@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from shipwall.adapters.advisory_db import AdvisoryDb
-from shipwall.adapters.images import open_image
 from shipwall.adapters.inventories import Inventories, listing_version
 from shipwall.adapters.report import no_report
 from shipwall.adapters.sbom_file import load_sbom
@@ -18,16 +17,15 @@ from shipwall.model.errors import RemoteError, ShipwallError, StorageError, Unsu
 from shipwall.model.finding import ScanResult
 from shipwall.model.package import Inventory, Skipped
 from shipwall.model.wire import ImageStep, Message
-from shipwall.supply.archive_index import ArchivePackage
-from shipwall.supply.catalog import list_packages, make_view
 from shipwall.supply.distributions import end_of_life_notice
 from shipwall.supply.feeds import find_old
 from shipwall.supply.join import join_findings
-from shipwall.supply.match import Update, find_updates, rank_carriers, render_findings
 from shipwall.supply.match_advisories import is_judgeable, match_advisories
 
 if TYPE_CHECKING:
     from shipwall.adapters.debian_archive import DebianArchive
+    from shipwall.supply.archive_index import ArchivePackage
+    from shipwall.supply.match import Update
 
 Say = Callable[[str], None]
 Refine = Callable[[Inventory, ScanResult], ScanResult]
@@ -89,6 +87,10 @@ def _list_opened(
     source: str, engine_socket: Path | None, inventories: Inventories | None, say: Say, *, allow_http: bool, platform: str,
     rehash: bool,
 ) -> Inventory:  # fmt: skip
+    from shipwall.adapters.images import (
+        open_image,  # here and below: imported only by who comes so far, which costs a third of a scan
+    )
+
     trusted = None if rehash else inventories
     if engine_socket is not None and trusted is not None and not platform:
         from shipwall.adapters.images.remote import engine_image_id
@@ -105,6 +107,8 @@ def _list_opened(
             if known is not None:
                 say("listed before")
                 return known
+        from shipwall.supply.catalog import list_packages, make_view
+
         view = make_view()
         image.fill_view(view, say)
         inventory = list_packages(view, image.identity, image.config)
@@ -232,6 +236,8 @@ def _judge_by_database(inventory: Inventory, database: AdvisoryDb, now_ns: int) 
 
 
 def _judge_by_archive(inventory: Inventory, archive: DebianArchive, now_ns: int) -> tuple[ScanResult, ShipwallError | None]:
+    from shipwall.supply.match import find_updates, render_findings
+
     packages = [package for package in inventory.packages if package.ecosystem == "deb"]
     # An image of `all` packages alone still needs some index: every architecture's repeats them.
     architectures = {package.arch for package in packages} - {"all", ""} or {"amd64"}
@@ -257,6 +263,8 @@ def _judge_by_archive(inventory: Inventory, archive: DebianArchive, now_ns: int)
 
 def _carriers(updates: list[Update], archive: list[ArchivePackage]) -> dict[tuple[str, str], list[ArchivePackage]]:
     """For each source behind, the `.deb` files to look for its changelog in."""
+    from shipwall.supply.match import rank_carriers
+
     by_source: dict[tuple[str, str], list[ArchivePackage]] = {}
     for package in archive:
         by_source.setdefault((package.source, package.source_version), []).append(package)

@@ -7,14 +7,16 @@ import platform as machine
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from shipwall.adapters.images.background import HashThread
 from shipwall.model.digest import Digest, ImageIdentity, digest_of
 from shipwall.model.errors import TrustError
-from shipwall.supply.layers import View
 from shipwall.supply.manifest import Descriptor, ImageConfig, render_manifest
 from shipwall.supply.streams import LayerStream
+
+if TYPE_CHECKING:
+    from shipwall.supply.layers import View
 
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "i686": "386", "armv7l": "arm", "ppc64le": "ppc64le", "s390x": "s390x"}
 

@@ -29,6 +29,7 @@ class DebVersion(NamedTuple):
     revision: str
 
 
+@functools.lru_cache(maxsize=1 << 12)  # an installed version is compared with the range of every advisory for its package
 def parse_version(text: str) -> DebVersion:
     """The version that `text` is. Raises InputError: bad epoch, empty upstream part, other characters than policy allows."""
     thing = f"Debian version {text[:80]!r}"
