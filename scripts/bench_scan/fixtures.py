@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import tarfile
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -17,6 +18,8 @@ from typing import BinaryIO
 import zstandard
 
 from shipwall.adapters.base_system import find_pockets, make_base_system
+from shipwall.journeys.advisories import import_files
+from shipwall.journeys.scan import list_image
 
 FOLDER = Path(__file__).resolve().parents[2] / ".cache/bench"
 # With these a Debian file system has a little above 1.1 GB, 75,000 entries, and something for every cataloger.
@@ -24,6 +27,7 @@ _PACKAGES = (
     "build-essential", "composer", "docker.io", "git", "maven", "npm", "openjdk-17-jre-headless", "python3-django", "ruby",
 )  # fmt: skip
 _CHUNK = 1 << 20
+_ADVISORIES = 10_000
 _EMPTY_FILES = 3_000_000
 _FILES_A_FOLDER = 3_000
 
@@ -63,6 +67,38 @@ def debian_save() -> Path:
             tar.addfile(info, io.BytesIO(data))
         tar.add(layer, "layer.tar")
     fresh.rename(path)
+    return path
+
+
+def debian_database() -> Path:
+    """A database of made-up advisories in the shape of Debian's: a third is of packages that the image has, the same at every run."""
+    path = FOLDER / "advisories.sqlite"
+    if path.is_file():
+        return path
+    inventory = list_image(str(debian_layout("gzip")))
+    scope = f"Debian:{inventory.distribution.version_id}"
+    sources = sorted({package.source for package in inventory.packages if package.ecosystem == "deb"})
+    records = []
+    for number in range(_ADVISORIES):
+        name = sources[number % len(sources)] if number % 3 == 0 else f"made-up-{number % 3_000}"
+        fixed = (
+            f"{1 + number % 7}:{number % 30}.{number % 9}-1" if number % 20 == 0 else f"0.{number % 9}.{number % 30}-{number % 5}"
+        )
+        events = [{"introduced": "0"}, {"fixed": fixed}]
+        record = {
+            "id": f"DEBIAN-CVE-2024-{10_000 + number}",
+            "upstream": [f"CVE-2024-{10_000 + number}"],
+            "details": "something in it can be made to fail",
+            "published": "2024-05-10T08:03:36Z",
+            "modified": "2024-05-11T08:03:36Z",
+            "affected": [{"package": {"ecosystem": scope, "name": name}, "ranges": [{"type": "ECOSYSTEM", "events": events}]}],
+        }
+        records.append(json.dumps(record))
+    with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
+        file, fresh = Path(folder) / "debian.jsonl", Path(folder) / "advisories.sqlite"
+        file.write_text("\n".join(records))
+        import_files([file], "osv", fresh, 0)
+        fresh.rename(path)
     return path
 
 

@@ -1,4 +1,4 @@
-"""Listing images: cold, again, other packings, three million files; beside it what unpacking and hashing alone cost."""
+"""Scanning an image, everything on: cold and again; listing it in other packings; beside it what unpacking and hashing alone cost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
-from bench_scan.fixtures import FOLDER, debian_layout, debian_save, many_files_layout
+from bench_scan.fixtures import FOLDER, debian_database, debian_layout, debian_save, many_files_layout
 from bench_scan.rows import Measured, Row, best_run
 from shipwall.adapters.instance import Instance
 from shipwall.adapters.private_engine import PrivateEngine
@@ -20,20 +20,32 @@ from shipwall.supply.streams import inflate
 
 _CACHE = FOLDER / "list-cache"
 _CHUNK = 1 << 20
+# A program of one option: what any command of ours needs before it can begin.
+_SMALLEST = """
+import pathlib, typing, msgspec, rich.console, typer
+def act(place: typing.Annotated[pathlib.Path, typer.Option()] = pathlib.Path()) -> None: pass
+typer.run(act)
+"""
 
 
 def _command(layout: Path) -> list[str]:
     return [str(Path(sys.executable).parent / "shipwall"), "image", "list", str(layout), "--output", "json"]
 
 
+def _scan(layout: Path) -> list[str]:
+    """Everything on: every cataloger, checksums and digests, and matching."""
+    place = str(debian_database())
+    return [str(Path(sys.executable).parent / "shipwall"), "image", "scan", str(layout), "--db", place, "--output", "json"]
+
+
 def _forget() -> None:
     shutil.rmtree(_CACHE / "inventories", ignore_errors=True)
 
 
-def _cold(layout: Callable[[], Path]) -> Callable[[], Measured]:
+def _cold(layout: Callable[[], Path], command: Callable[[Path], list[str]] = _command) -> Callable[[], Measured]:
     def measure() -> Measured:
         place = layout()
-        run = best_run(_command(place), before=_forget, cache=_CACHE)
+        run = best_run(command(place), before=_forget, cache=_CACHE)
         return Measured(f"{run.seconds:.2f} s ({run.cpu_s:.1f} s of processors)", _limit(place), run.peak_mb)
 
     return measure
@@ -47,10 +59,14 @@ def _saved() -> Measured:
 
 def _again() -> Measured:
     place = debian_layout("gzip")
-    best_run(_command(place), rounds=1, cache=_CACHE)
-    run = best_run(_command(place), rounds=7, cache=_CACHE)
-    start = best_run([sys.executable, "-c", "import typer, rich.console, pydantic, msgspec"], rounds=7, cache=_CACHE)
-    return Measured(f"{run.seconds:.2f} s", f"start of Python and typer {start.seconds:.2f} s", run.peak_mb)
+    best_run(_scan(place), rounds=1, cache=_CACHE)
+    run = best_run(_scan(place), rounds=7, cache=_CACHE)
+    start = best_run([sys.executable, "-c", _SMALLEST], rounds=7, cache=_CACHE)
+    return Measured(
+        f"{run.seconds:.2f} s ({run.cpu_s:.2f} s of processors)",
+        f"start of Python and typer {start.seconds:.2f} s ({start.cpu_s:.2f} s)",
+        run.peak_mb,
+    )
 
 
 def _from_engine() -> Measured:
@@ -104,11 +120,11 @@ def _limit(layout: Path) -> str:
 
 
 ROWS = (
-    Row("Debian image, gzip layer, cold", "≤ 4 s, ≤ 150 MB", _cold(lambda: debian_layout("gzip"))),
-    Row("Debian image, gzip layer, again", "≤ 0.4 s", _again),
-    Row("Debian image, zstd layer, cold", "≤ 4 s, ≤ 150 MB", _cold(lambda: debian_layout("zstd"))),
-    Row("Debian image, plain layer, cold", "≤ 4 s, ≤ 150 MB", _cold(lambda: debian_layout("plain"))),
-    Row("Debian image, docker save, cold", "≤ 4 s, ≤ 150 MB", _saved),
-    Row("Debian image from an engine, cold", "apart", _from_engine),
-    Row("image of 3,000,000 files, cold", "≤ 15 s, ≤ 150 MB", _cold(many_files_layout)),
+    Row("scan, Debian, gzip layer, cold", "≤ 4 s, ≤ 150 MB", _cold(lambda: debian_layout("gzip"), _scan)),
+    Row("scan, Debian, gzip layer, again", "≤ 0.4 s", _again),
+    Row("list, Debian, zstd layer, cold", "≤ 4 s, ≤ 150 MB", _cold(lambda: debian_layout("zstd"))),
+    Row("list, Debian, plain layer, cold", "≤ 4 s, ≤ 150 MB", _cold(lambda: debian_layout("plain"))),
+    Row("list, Debian, docker save, cold", "≤ 4 s, ≤ 150 MB", _saved),
+    Row("list, Debian, from an engine, cold", "apart", _from_engine),
+    Row("list, 3,000,000 files, cold", "≤ 15 s, ≤ 150 MB", _cold(many_files_layout)),
 )

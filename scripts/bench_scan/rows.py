@@ -48,6 +48,7 @@ def best_run(command: Sequence[str], *, rounds: int = ROUNDS, before: Callable[[
         with tempfile.NamedTemporaryFile("r") as report:
             timed = ["/usr/bin/time", "-q", "-f", "%e %U %S %M", "-o", report.name, *command]
             environment = os.environ | {"SHIPWALL_CACHE": str(cache), "SHIPWALL_STATE": str(cache / "no-state")}
+            environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program has its byte code
             done = subprocess.run(timed, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment, check=False)
             if done.returncode:
                 sys.exit(f"bench-scan: {' '.join(command)}: exit {done.returncode}: {done.stderr.decode()[-500:]}")
