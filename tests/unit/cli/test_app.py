@@ -20,6 +20,20 @@ def test_a_noun_alone_is_the_noun_of_the_whole_tree(noun: str) -> None:
     assert (alone.exit_code, alone.output) == (0, whole.output)
 
 
+@pytest.mark.parametrize(("noun", "command"), [("image", "scan"), ("image", "list"), ("image", "diff"), ("db", "update")])
+def test_a_command_alone_is_the_command_of_the_whole_tree(noun: str, command: str) -> None:
+    apps = (build_app(noun, command), build_app())
+    alone, whole = (CliRunner().invoke(app, [noun, command, "--help"], prog_name="shipwall") for app in apps)
+    assert (alone.exit_code, alone.output) == (0, whole.output)
+    assert CliRunner().invoke(apps[0], [noun, "no-such-command"], prog_name="shipwall").exit_code == 2
+
+
+@pytest.mark.parametrize("word", ["--help", "no-such-command", "scam"])
+def test_other_second_words_get_the_whole_noun(word: str) -> None:
+    help_text = CliRunner().invoke(build_app("image", word), ["image", "--help"]).output
+    assert all(command in help_text for command in ("scan", "list", "diff", "promote", "rebuild", "build"))
+
+
 @pytest.mark.parametrize("word", ["", "--help", "no-such-noun", "down"])
 def test_other_words_get_the_whole_tree(word: str) -> None:
     help_text = CliRunner().invoke(build_app(word), ["--help"]).output
