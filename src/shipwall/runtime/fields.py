@@ -372,9 +372,13 @@ def _is_server(facts: Facts) -> Found:
 def _protocol(facts: Facts) -> Found:
     event = facts.event
     if isinstance(event, Connect):
-        return event.protocol if event.protocol in {"tcp", "udp"} else None
-    found = _descriptor(facts)
-    return None if found is None else found.protocol or None
+        protocol = event.protocol
+    elif isinstance(event, Duplicate):  # told when the connection was asked for
+        protocol = facts.table.protocol_of(event.pid, event.address, event.port) or ""
+    else:
+        found = _descriptor(facts)
+        protocol = "" if found is None else found.protocol
+    return protocol if protocol in {"tcp", "udp"} else None
 
 
 def _fd_number(facts: Facts) -> Found:
@@ -526,7 +530,7 @@ MEANINGS: dict[str, Meaning] = {
                                                                      "unix": "u"}.get(_family(facts)), _FD),
     "fd.sockfamily": Meaning("ip or unix", "text", lambda facts: {"ipv4": "ip", "ipv6": "ip", "unix": "unix"}.get(_family(facts)),
                              _SOCKET),
-    "fd.l4proto": Meaning("tcp or udp", "text", _protocol, frozenset({"connect", "call"})),
+    "fd.l4proto": Meaning("tcp or udp", "text", _protocol, _SOCKET),
     "fd.sip": Meaning("address of the server", "address", _of_server(_local, _remote), _SOCKET),
     "fd.sport": Meaning("port of the server", "number", _of_server(_local_port, _remote_port), _SOCKET),
     "fd.cip": Meaning("address of the client", "address", _of_client(_local, _remote), _SOCKET),

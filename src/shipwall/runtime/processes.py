@@ -40,7 +40,7 @@ class _Entry:
         self.is_runtime = is_runtime
         self.details: ProcessDetails | None = None
         self.knowledge = INHERITED
-        self.connections: deque[tuple[str, int]] | None = None
+        self.connections: deque[tuple[str, int, str]] | None = None
         self.parent = parent
         self.depth: int = 0 if parent is None else parent.depth + 1
         if self.depth >= 2 * MAX_LINEAGE:  # a chain of fork and exit would otherwise keep all its dead alive
@@ -113,12 +113,17 @@ class ProcessTable:
 
         A connection in hand for which nobody asked was accepted.
         """
+        return self.protocol_of(pid, address, port) is not None
+
+    def protocol_of(self, pid: int, address: str, port: int) -> str | None:
+        """The protocol of that connection, None when nobody asked for it."""
         entry, step = self._alive.get(pid), 0
         while entry is not None and step < MAX_LINEAGE:
-            if entry.connections is not None and (address, port) in entry.connections:
-                return True
+            for known_address, known_port, protocol in entry.connections or ():
+                if (known_address, known_port) == (address, port):
+                    return protocol
             entry, step = entry.parent, step + 1
-        return False
+        return None
 
     def before(self, event: Event) -> None:
         """Learn what must be known while `event` is judged: the process that acts and, after an exec, its new program."""
@@ -162,7 +167,7 @@ class ProcessTable:
             if entry is not None and event.port and (event.ret >= 0 or event.ret == -errno.EINPROGRESS):
                 if entry.connections is None:
                     entry.connections = deque(maxlen=MAX_CONNECTIONS)
-                entry.connections.append((event.address, event.port))
+                entry.connections.append((event.address, event.port, event.protocol))
         elif isinstance(event, Privilege) and event.ret >= 0 and entry is not None:
             uid = event.new_uid if event.new_uid >= 0 else entry.process.uid
             gid = event.new_gid if event.new_gid >= 0 else entry.process.gid
