@@ -186,7 +186,7 @@ def play(
 ) -> None:
     """Play recorded events against the rules: events in, alerts out. Exit code 1 when an expected alert is missing, differs or is too many.
 
-    A test names what there was, the events, and the alerts that must come with values of their fields; `docs/rules.md` shows one.
+    A test names what there was, the events, and the alerts that must come with values of their fields; `docs/guide/rules.md` shows one.
 
     Examples:
 
