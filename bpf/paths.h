@@ -166,10 +166,13 @@ static __always_inline bool may_begin(struct shipwall_settings *setting, __u64 w
 	__u32 lengths = setting->word_lengths;
 
 	for (int length = 1; length <= 8; length++) {
-		__u64 kept = length == 8 ? word : word & ((1ULL << (8 * (length & 7))) - 1);
-		__u64 place = ((kept + length) * WORD_MULTIPLIER) >> WORD_SHIFT;
+		__u64 place = length == 8 ? word : word & ((1ULL << (8 * (length & 7))) - 1);
 
-		if (lengths & 1 << (length - 1) && setting->words[MASKED(place >> 6, 63)] & 1ULL << (place & 63))
+		if (!(lengths & 1 << (length - 1)))
+			continue;
+		asm volatile("" : "+r"(place)); /* nothing below is worth doing for a length that does not occur */
+		place = ((place + length) * WORD_MULTIPLIER) >> WORD_SHIFT;
+		if (setting->words[MASKED(place >> 6, 63)] & 1ULL << (place & 63))
 			return 1;
 	}
 	return 0;

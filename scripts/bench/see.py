@@ -2,15 +2,13 @@
 
 Three tracers take turns in every round: none, empty programs at the same hooks (the floor), the sensor with the shipped rules' calls and
 prefixes, read by another process as the agent reads. The sensor proves itself in each round: its own act comes back before, and every
-program the measured child starts is counted after. Costs are the least of all rounds, because other work only adds; Redis is compared
-round by round (median of the ratios).
+program the measured child starts is counted after. Costs are the least of all rounds, because other work only adds; Redis by the best.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -34,6 +32,7 @@ from shipwall.runtime.watch import Watch
 ROUNDS = 8
 REDIS = Path("/usr/bin/redis-check-rdb")  # the server itself, when called by the server's name
 REDIS_REQUESTS = 100_000
+MOST_SHARE = 103.0
 # What it is measured over, the target, the peer's figure (Falco's modern probe) and the spike's, in ns.
 TARGETS = {
     "getppid": ("empty", 30, "+92", "+21..26"),
@@ -48,23 +47,20 @@ def measure(rounds: int = ROUNDS) -> tuple[str, list[Row]]:
     folder = unified_mount() / f"shipwall-bench-see-{os.getpid()}"
     folder.mkdir()
     best: dict[str, dict[str, float]] = {}
-    shares: list[tuple[float, float]] = []
+    requests: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as made:
         program = compile_loops(Path(made))
         try:
             for _ in range(rounds):
-                requests: dict[str, float] = {}
                 for name, tracer in TRACERS.items():
                     with tracer(folder):
                         found = json.loads(run(folder, program))
                         if REDIS.exists():
-                            requests[name] = redis(folder)
+                            requests[name] = max(requests.get(name, 0.0), redis(folder))
                     kept = best.setdefault(name, found)
                     best[name] = {what: min(kept[what], ns) for what, ns in found.items()}
-                if requests:
-                    shares.append((requests["sensor"] / requests["empty"], requests["empty"] / requests["none"]))
             rows = [_row(what, best) for what in TARGETS]
-            rows.append(_redis_row(shares))
+            rows.append(_redis_row(requests))
             rows += flood(folder, program)
         finally:
             folder.rmdir()
@@ -79,12 +75,15 @@ def _row(what: str, best: dict[str, dict[str, float]]) -> Row:
     return Row(what, said, f"at most +{limit:,} ns (peer {peer}, spike {spike})", added <= limit)
 
 
-def _redis_row(shares: list[tuple[float, float]]) -> Row:
-    target = "at least 97 % (peer 65-75 % of none, spike 98 %)"
-    if not shares:
-        return Row("Redis, share of the empty-program run", "not measured: redis-tools is not installed", target)
-    share, floor = (statistics.median(parts) * 100 for parts in zip(*shares, strict=True))
-    return Row("Redis, share of the empty-program run", f"{share:.1f} % (empty: {floor:.1f} % of none)", target, share >= 97)
+def _redis_row(requests: dict[str, float]) -> Row:
+    what, target = "Redis, share of the empty-program run", "at least 97 % (peer 65-75 % of none, spike 98 %)"
+    if not requests:
+        return Row(what, "not measured: redis-tools is not installed", target)
+    share, floor = (requests[name] / requests[over] * 100 for name, over in (("sensor", "empty"), ("empty", "none")))
+    said = f"{share:.1f} % (none {requests['none']:,.0f}/s, empty {floor:.1f} % of it)"
+    if share > MOST_SHARE:
+        return Row(what, f"{said}: more than all, so other work disturbed it: not measured", target)
+    return Row(what, said, target, share >= 97)
 
 
 def compile_loops(folder: Path) -> Path:
@@ -190,10 +189,10 @@ def judge(sensor: Sensor, *, rules_watch: Watch, act: Callable[[], subprocess.Po
 class _Nobody:
     """Knows no container."""
 
-    def container(self, container_id: str) -> ContainerFacts | None:
+    def container(self, container_id: str) -> ContainerFacts | None:  # noqa: ARG002  a Protocol's shape
         return None
 
-    def package_of(self, image_digest: Digest | None, path: str) -> str:
+    def package_of(self, image_digest: Digest | None, path: str) -> str:  # noqa: ARG002  as above
         return ""
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from shipwall.abi.btf import parse_btf, parse_object_btf
 from shipwall.abi.schema import HEADER, KIND_NUMBERS, ORIGINS, RECORDS
+from shipwall.abi.words import may_begin, word_set
 from shipwall.kernel.cgroups import parse_mounts
 from shipwall.model.errors import InputError
 from shipwall.model.event import AnyEvent
@@ -80,6 +81,25 @@ def test_cgroup_paths_and_mounts_are_total(text: str) -> None:
     assert len(container_of_cgroup(text)) in {0, 64}
     parse_mounts(text)
     parse_mounts(f"1 2 0:3 / {text} rw - cgroup2 none rw")
+
+
+_PREFIXES = st.lists(st.binary(min_size=1, max_size=20).filter(lambda text: b"\0" not in text), max_size=12)
+
+
+@given(_PREFIXES, st.binary(max_size=30), st.data())
+def test_no_path_that_begins_with_a_wanted_prefix_is_dismissed(prefixes: list[bytes], rest: bytes, data: st.DataObject) -> None:
+    lengths, found = word_set(prefixes)
+    if prefixes:
+        assert may_begin(data.draw(st.sampled_from(prefixes)) + rest, lengths, found)
+    else:
+        assert not may_begin(rest, lengths, found)
+
+
+def test_most_paths_that_begin_with_none_are_dismissed() -> None:
+    lengths, found = word_set([b"/etc/shadow", b"/root/", b"/proc/self/environ"])
+    paths = [f"/usr{number}/lib".encode() for number in range(2000)]
+    assert sum(may_begin(path, lengths, found) for path in paths) < 40
+    assert may_begin(b"/etc/sha", lengths, found)
 
 
 def test_a_law_can_fail() -> None:
