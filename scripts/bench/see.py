@@ -189,10 +189,10 @@ def judge(sensor: Sensor, *, rules_watch: Watch, act: Callable[[], subprocess.Po
 class _Nobody:
     """Knows no container."""
 
-    def container(self, container_id: str) -> ContainerFacts | None:  # noqa: ARG002  a Protocol's shape
+    def container(self, container_id: str) -> ContainerFacts | None:
         return None
 
-    def package_of(self, image_digest: Digest | None, path: str) -> str:  # noqa: ARG002  as above
+    def package_of(self, image_digest: Digest | None, path: str) -> str:
         return ""
 
 

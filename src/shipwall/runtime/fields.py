@@ -345,6 +345,16 @@ def _of_client(local: Callable[[Facts], Found], remote: Callable[[Facts], Found]
     return get
 
 
+def _is_named_anew(facts: Facts) -> Found:
+    event = facts.event
+    if not _is_internet(facts):
+        return None
+    if isinstance(event, Connect):
+        return event.ret >= 0 or -event.ret == errno.EINPROGRESS
+    found = _descriptor(facts)
+    return found is not None and not found.remote and bool(_ends(facts)[2])
+
+
 def _is_connected(facts: Facts) -> Found:
     event = facts.event
     if not _is_internet(facts):
@@ -533,6 +543,9 @@ MEANINGS: dict[str, Meaning] = {
     "fd.l4proto": Meaning("tcp or udp", "text", _protocol, _SOCKET),
     "fd.sip": Meaning("address of the server", "address", _of_server(_local, _remote), _SOCKET),
     "fd.sport": Meaning("port of the server", "number", _of_server(_local_port, _remote_port), _SOCKET),
+    "fd.name_changed": Meaning(
+        "whether the call gave the socket another other end: a connection, or a message with an address of its own",
+        "flag", _is_named_anew, frozenset({"connect", "call"})),
     "fd.cip": Meaning("address of the client", "address", _of_client(_local, _remote), _SOCKET),
     "fd.cport": Meaning("port of the client", "number", _of_client(_local_port, _remote_port), _SOCKET),
     "fd.lip": Meaning("address of our own end", "address", _local, _SOCKET),

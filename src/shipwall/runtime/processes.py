@@ -218,26 +218,25 @@ def _descends(entry: _Entry, ancestor: _Entry) -> bool:
 
 def _told(event: Exec, before: ProcessDetails | None) -> ProcessDetails | None:
     """What an exec tells about its process; from a sensor that tells only the program, what of `before` outlives it."""
-    session = getattr(event, "session", 0)
-    if not session:
+    if not event.session:
         return _after_exec(before)
-    known = before is not None and before.sid == session
+    known = before is not None and before.sid == event.session
     return ProcessDetails(
-        tty=getattr(event, "tty", None),
-        sid=session,
-        ns_sid=event.ns_pid if session == event.pid else (before.ns_sid if known and before is not None else None),
-        pgid=getattr(event, "group", None),
-        ns_pgid=getattr(event, "ns_group", None),
-        loginuid=getattr(event, "login_uid", None),
-        cwd=getattr(event, "cwd", "") or None,
-        env=getattr(event, "environment", ()) or None,
-        cap_effective=getattr(event, "cap_effective", None),
-        cap_permitted=getattr(event, "cap_permitted", None),
-        cap_inheritable=getattr(event, "cap_inheritable", None),
+        tty=event.tty,
+        sid=event.session,
+        ns_sid=event.ns_pid if event.session == event.pid else (before.ns_sid if known and before is not None else None),
+        pgid=event.group,
+        ns_pgid=event.ns_group,
+        loginuid=event.login_uid,
+        cwd=event.cwd or None,
+        env=event.environment or None,
+        cap_effective=event.cap_effective,
+        cap_permitted=event.cap_permitted,
+        cap_inheritable=event.cap_inheritable,
         exe_inode=event.inode,
-        exe_ctime_ns=getattr(event, "ctime_ns", None),
-        exe_mtime_ns=getattr(event, "mtime_ns", None),
-        exe_writable=getattr(event, "user_writable", None),
+        exe_ctime_ns=event.ctime_ns,
+        exe_mtime_ns=event.mtime_ns,
+        exe_writable=event.user_writable,
     )
 
 

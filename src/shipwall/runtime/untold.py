@@ -48,8 +48,7 @@ _NAMES: dict[str, dict[str, str]] = {
     NOT_REPORTED: {
         "evt": "abspath is_open_exec rawarg type.is",
         "fd": (
-            "cip.name containerdirectory containername cproto dev.major dev.minor lip.name lproto name_changed proto "
-            "rproto sproto types uid"
+            "cip.name containerdirectory containername cproto dev.major dev.minor lip.name lproto proto rproto sproto types uid"
         ),
         "fdlist": "cips cports names nums sips sports",
         "fs": "path.name path.nameraw path.source path.sourceraw path.target path.targetraw",
