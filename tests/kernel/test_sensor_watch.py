@@ -100,6 +100,13 @@ def test_the_pulse_beats_while_the_sensor_sees_and_only_then(sensor: Sensor) -> 
     assert [event for event in others if event.cgroup_id == cgroup_id and not isinstance(event, Lost)] == []
 
 
+def test_what_a_killed_pulse_left_is_removed(sensor: Sensor) -> None:
+    left = unified_mount() / "shipwall-pulse-4194999-1"  # above the greatest pid
+    left.mkdir()
+    with Pulse(sensor):
+        assert not left.exists()
+
+
 def test_a_container_is_watched_from_its_first_breath(box: Box) -> None:
     """Nobody in user space acts between the making of the cgroup and its first event; nested ones inherit."""
     inner = box.folder / "container" / "nested"

@@ -30,6 +30,7 @@ class Pulse:
 
     def __init__(self, sensor: Sensor) -> None:
         self._sensor = sensor
+        _remove_left()
         self._folder: Path = unified_mount() / f"shipwall-pulse-{os.getpid()}-{time.monotonic_ns()}"
         try:
             self._folder.mkdir()
@@ -78,3 +79,12 @@ class Pulse:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def _remove_left() -> None:
+    """Take away the cgroups of processes that were killed: their beaters ended with them."""
+    for folder in unified_mount().glob("shipwall-pulse-*"):
+        pid = folder.name.split("-")[2]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            with contextlib.suppress(OSError):  # somebody is still in it
+                folder.rmdir()
