@@ -124,7 +124,7 @@ class Agent:
         with contextlib.ExitStack() as stack:
             if self.sensor is not None:
                 stack.enter_context(self.sensor)
-                self.pulse = stack.enter_context(Pulse(self.sensor))
+                self._start_pulse(self.sensor, stack)
                 self._start_sensor(self.sensor)
             if self.settings.engine is not None:
                 self._start_engine(self.settings.engine)
@@ -150,6 +150,14 @@ class Agent:
                 self.outbox.stop()
 
     # -- start ----------------------------------------------------------------------------------------------------------
+
+    def _start_pulse(self, sensor: Sensor, stack: contextlib.ExitStack) -> None:
+        """On failure open: watching without a self-check is better than not watching, and the health says so."""
+        try:
+            self.pulse = stack.enter_context(Pulse(sensor))
+        except KernelError as error:
+            self._failed["self-check"] = error.line()
+            say(f"self-check: {error.line()}")
 
     def _start_sensor(self, sensor: Sensor) -> None:
         self.core.processes(read_processes())
