@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from shipwall.adapters.files import sync_folder
 from shipwall.model.errors import InputError, StorageError
 
 SUFFIX = ".evidence"
@@ -63,11 +64,7 @@ class EvidenceStore:
                     os.fchmod(file.fileno(), 0o640)
                 os.fsync(file.fileno())
             partial.replace(path)
-            folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            sync_folder(self.folder)
         except OSError as error:
             partial.unlink(missing_ok=True)
             raise _storage(path, error) from error

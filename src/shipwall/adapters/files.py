@@ -27,11 +27,7 @@ def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
         except BaseException:
             Path(fresh).unlink(missing_ok=True)
             raise
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(path.parent)
     except OSError as error:
         raise StorageError(str(path), error.strerror or str(error), "free space or mend the folder, then try again") from error
 
@@ -48,6 +44,15 @@ def read_bounded(path: Path, max_bytes: int) -> bytes:
     if len(data) > max_bytes:
         raise InputError(str(path)[:200], f"has more than {max_bytes} bytes")
     return data
+
+
+def sync_folder(folder: Path) -> None:
+    """Make what was renamed into `folder` survive a power cut. Raises OSError."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 @contextmanager

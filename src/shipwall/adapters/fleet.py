@@ -16,6 +16,7 @@ from urllib.parse import quote
 import msgspec
 from pyroaring import BitMap
 
+from shipwall.adapters.sqlite_parts import parts_of
 from shipwall.model.digest import Digest, ImageIdentity
 from shipwall.model.errors import InputError, StorageError
 from shipwall.model.finding import Finding
@@ -31,7 +32,6 @@ SCORES = "CVSS"
 HELD, NOT_HELD = b"+", b"-"
 """The mark of a scope as a whole, under the empty name: whether the database that judged speaks of it at all."""
 _MAX_NEWS = 100_000
-_ASKED = 500
 _TABLES = """
 CREATE TABLE image (
     image INTEGER PRIMARY KEY, manifest TEXT NOT NULL UNIQUE, config TEXT NOT NULL, top_chain TEXT NOT NULL, layers INTEGER NOT NULL,
@@ -196,7 +196,7 @@ class Fleet:
         if numbers is None:
             return [_image(row) for row in self._rows(f"{_SELECT} ORDER BY listed_ns DESC LIMIT ?", (limit,))]
         found: list[FleetImage] = []
-        for part in _parts(numbers):
+        for part in parts_of(numbers):
             marks = ",".join("?" * len(part))
             found += [_image(row) for row in self._rows(f"{_SELECT} WHERE image IN ({marks})", part)]
         return sorted(found, key=lambda image: -image.listed_ns)[:limit]
@@ -205,7 +205,7 @@ class Fleet:
         """The known image whose layers all lie under `identity`'s, of several the one with the most layers."""
         chains = list(identity.chain_ids[:-1])
         best: FleetImage | None = None
-        for part in _parts(chains):
+        for part in parts_of(chains):
             marks = ",".join("?" * len(part))
             for row in self._rows(f"{_SELECT} WHERE top_chain IN ({marks}) ORDER BY layers DESC LIMIT 1", part):
                 image = _image(row)
@@ -236,7 +236,7 @@ class Fleet:
     def components(self, numbers: Iterable[int]) -> dict[int, Component]:
         """Components by number."""
         found: dict[int, Component] = {}
-        for part in _parts(numbers):
+        for part in parts_of(numbers):
             marks = ",".join("?" * len(part))
             for number, body in self._rows(f"SELECT component, body FROM component WHERE component IN ({marks})", part):  # noqa: S608
                 found[number] = _component_decoder.decode(body)
@@ -249,7 +249,7 @@ class Fleet:
     def images_with(self, components: Iterable[int]) -> dict[int, BitMap]:
         """By component, the numbers of the images that have it."""
         found: dict[int, BitMap] = {}
-        for part in _parts(components):
+        for part in parts_of(components):
             marks = ",".join("?" * len(part))
             for number, images in self._rows(f"SELECT component, images FROM component WHERE component IN ({marks})", part):  # noqa: S608
                 found[number] = BitMap.deserialize(images)
@@ -283,7 +283,7 @@ class Fleet:
     def having(self, ids: Iterable[str]) -> set[int]:
         """The components that have one of these problems."""
         found: set[int] = set()
-        for part in _parts(ids):
+        for part in parts_of(ids):
             marks = ",".join("?" * len(part))
             found.update(number for (number,) in self._rows(f"SELECT component FROM verdict WHERE id IN ({marks})", part))  # noqa: S608
         return found
@@ -291,7 +291,7 @@ class Fleet:
     def asking(self, scope: str, names: Iterable[str]) -> set[int]:
         """The components judged by what `scope` says of these names."""
         found: set[int] = set()
-        for part in _parts(names):
+        for part in parts_of(names):
             marks = ",".join("?" * len(part))
             rows = self._rows(f"SELECT component FROM asked WHERE scope = ? AND name IN ({marks})", (scope, *part))  # noqa: S608
             found.update(number for (number,) in rows)
@@ -302,7 +302,7 @@ class Fleet:
     def verdicts(self, components: Iterable[int]) -> dict[int, list[Finding]]:
         """The findings of these components as last judged; without signs of exploitation, which change daily."""
         found: dict[int, list[Finding]] = {}
-        for part in _parts(components):
+        for part in parts_of(components):
             marks = ",".join("?" * len(part))
             for number, body in self._rows(f"SELECT component, body FROM verdict WHERE component IN ({marks})", part):  # noqa: S608
                 found.setdefault(number, []).append(_finding_decoder.decode(body))
@@ -311,11 +311,6 @@ class Fleet:
     def verdict_counts(self) -> dict[int, int]:
         """By component, how many findings it has."""
         return dict(self._rows("SELECT component, count(*) FROM verdict GROUP BY component"))
-
-    def hit_by(self, finding_id: str) -> dict[int, Finding]:
-        """By component, the finding `finding_id` (or that it is an alias of)."""
-        rows = self._rows("SELECT component, body FROM verdict WHERE id = ?", (finding_id,))
-        return {number: _finding_decoder.decode(body) for number, body in rows}
 
     def never_judged(self) -> set[int]:
         """The components that no database has judged yet."""
@@ -438,9 +433,3 @@ def _pack_numbers(numbers: Sequence[int]) -> bytes:
 
 def _unpack_numbers(packed: bytes) -> list[int]:
     return [int.from_bytes(packed[at : at + 4], "little") for at in range(0, len(packed), 4)]
-
-
-def _parts(values: Iterable[Any]) -> Iterator[list[Any]]:
-    known = sorted(set(values))
-    for start in range(0, len(known), _ASKED):
-        yield known[start : start + _ASKED]

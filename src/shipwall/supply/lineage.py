@@ -13,8 +13,6 @@ import msgspec
 
 from shipwall.model.digest import Digest, ImageIdentity
 from shipwall.model.errors import InputError
-from shipwall.model.finding import Finding
-from shipwall.model.package import Inventory, Package
 
 
 class RebuildStep(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,45 +72,3 @@ def plan_rebuild(old: ImageIdentity, new: ImageIdentity, known: Iterable[ImageId
         )
         steps.append(RebuildStep(image=child, parent=parent))
     return RebuildPlan(old=old, new=new, steps=tuple(steps))
-
-
-class LayerShare(msgspec.Struct, frozen=True, kw_only=True):
-    """What layer `index` (from 0) brought: `packages` it changed last, and the `findings` in them. `command` made it.
-
-    `from_base`: whether the layer is the base image's. Then a newer base mends its findings; otherwise this image's own build does.
-    """
-
-    index: int
-    diff_id: Digest
-    command: str
-    from_base: bool
-    packages: tuple[Package, ...]
-    findings: tuple[Finding, ...]
-
-
-def share_layers(inventory: Inventory, findings: Iterable[Finding], base: ImageIdentity | None) -> tuple[LayerShare, ...]:
-    """Each layer of the image with its packages (without their files) and findings, lowest first; empty for a plain folder.
-
-    A package counts for the layer that brought its present version, although later layers rewrote the database that tells of it.
-    """
-    if inventory.image is None:
-        return ()
-    below = len(base.diff_ids) if base is not None else 0
-    packages: dict[Digest, list[Package]] = defaultdict(list)
-    for package in inventory.packages:
-        packages[package.layer].append(msgspec.structs.replace(package, files=()))
-    found: dict[Digest, list[Finding]] = defaultdict(list)
-    for finding in findings:
-        found[finding.package.layer].append(finding)
-    commands = inventory.history or ("",) * len(inventory.image.diff_ids)
-    return tuple(
-        LayerShare(
-            index=index,
-            diff_id=diff_id,
-            command=command,
-            from_base=index < below,
-            packages=tuple(packages[diff_id]),
-            findings=tuple(found[diff_id]),
-        )
-        for index, (diff_id, command) in enumerate(zip(inventory.image.diff_ids, commands, strict=True))
-    )

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import msgspec
 
 from shipwall.adapters.advisory_db.form import APPLICATION_ID, BLOCK, SCHEMA, SHARE, damaged, unpack_block, unpack_body
+from shipwall.adapters.sqlite_parts import parts_of
 from shipwall.model.advisory import Advisory
 from shipwall.model.errors import InputError, StorageError
 from shipwall.model.finding import Exploited
@@ -21,7 +22,6 @@ from shipwall.supply.feeds import FeedState
 from shipwall.supply.match_advisories import Entry
 
 _encode = msgspec.msgpack.Encoder().encode
-_MAX_ASKED = 500  # parameters of one statement
 
 
 class AdvisoryDb:
@@ -73,7 +73,7 @@ class AdvisoryDb:
         if number is None:
             return {}
         found: dict[str, list[Entry]] = {}
-        for part in _parts(names):
+        for part in parts_of(names):
             marks = ",".join("?" * len(part))
             statement = f"SELECT name, body FROM affected WHERE scope = ? AND name IN ({marks})"  # noqa: S608 - only marks
             for name, body in self._rows(statement, (number, *part)):
@@ -121,7 +121,7 @@ class AdvisoryDb:
         """Signs of exploitation of those of `ids` that have any."""
         numbers = {number: name for name in ids if (number := cve_number(name)) is not None}
         found: dict[str, Exploited] = {}
-        for part in _parts(numbers):
+        for part in parts_of(numbers):
             marks = ",".join("?" * len(part))
             for number, score, percentile in self._rows(
                 f"SELECT cve, score, percentile FROM epss WHERE cve IN ({marks}) ORDER BY score",  # noqa: S608 - only marks
@@ -138,7 +138,7 @@ class AdvisoryDb:
         """CVSS vectors that any feed gives for those of `ids`."""
         numbers = {number: name for name in ids if (number := cve_number(name)) is not None}
         found: dict[str, tuple[str, ...]] = {}
-        for part in _parts(numbers):
+        for part in parts_of(numbers):
             marks = ",".join("?" * len(part))
             for number, vector in self._rows(
                 f"SELECT cve, vector FROM vectors WHERE cve IN ({marks}) ORDER BY feed",  # noqa: S608 - only marks
@@ -178,9 +178,3 @@ class AdvisoryDb:
             yield from self._connection.execute(statement, values)
         except sqlite3.Error as error:
             raise StorageError(f"advisory database {self.path}", str(error), "make it anew: shipwall db update") from error
-
-
-def _parts(values: Iterable[Any]) -> Iterator[list[Any]]:
-    known = sorted(set(values))
-    for start in range(0, len(known), _MAX_ASKED):
-        yield known[start : start + _MAX_ASKED]

@@ -25,7 +25,7 @@ from shipwall.adapters.advisory_db.form import (
     pack_entry,
 )
 from shipwall.adapters.advisory_db.reader import AdvisoryDb
-from shipwall.adapters.files import locked
+from shipwall.adapters.files import locked, sync_folder
 from shipwall.model.advisory import Advisory, Affected
 from shipwall.model.errors import InputError, ShipwallError, StorageError
 from shipwall.model.finding import Exploited
@@ -82,11 +82,7 @@ def publish(fresh: Path, path: Path) -> None:
         os.fchmod(file.fileno(), 0o644)
         os.fsync(file.fileno())
     fresh.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)
 
 
 class DbWriter:
