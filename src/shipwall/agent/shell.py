@@ -67,6 +67,7 @@ from shipwall.runtime.watch import Watch
 
 HEALTH_S = 2.0
 COST_S = 30.0
+OBSERVED_S = 10.0  # whole files are written and synced, so not for every new program of a busy container
 RESUME_S = 5.0
 REGISTRY_S = 60.0
 BLIND_S = 6.0  # without a self-check for so long, the node counts as blind
@@ -115,6 +116,7 @@ class Agent:
         self._parents: list[str] = []
         self._cost: Cost | None = None
         self._cost_due = 0.0
+        self._observed_due = 0.0
         self._failed = {} if settings.sensor else {"sensor": "switched off at the start: nothing is observed"}
         self._going = threading.Event()
         self._going.set()
@@ -144,6 +146,7 @@ class Agent:
                 self._jobs.put(None)
                 if sensing is not None:
                     sensing.join(5)
+                self._keep_observed()
                 if jobs.ident is not None:
                     jobs.join(20)
                 self.outbox.drain(2)
@@ -434,12 +437,14 @@ class Agent:
 
     def _tick(self) -> None:
         self._follow_functions()
-        self._keep_observed()
+        if time.monotonic() >= self._observed_due:
+            self._keep_observed()
         self._check_pulse()
         self._measure_cost()
         self.outbox.put(self.health())
 
     def _keep_observed(self) -> None:
+        self._observed_due = time.monotonic() + OBSERVED_S
         with self._core_lock:
             changed = self.core.executed.take_changed()
         try:

@@ -128,7 +128,7 @@ def rejudge(fleet: Fleet, advisories: AdvisoryDb, now_ns: int, report: Callable[
     first = set(asking)
     for scope, known in fleet.questions().items():
         now = advisories.marks(scope, known)
-        changed = {name: now.get(name, _NOTHING_SAID) for name, before in known.items() if now.get(name, _NOTHING_SAID) != before}
+        changed = {name: mark for name, before in known.items() if (mark := now.get(name, _NOTHING_SAID)) != before}
         marks[scope] = changed | {"": HELD if advisories.holds(scope) else NOT_HELD}
         if changed:
             asking |= fleet.asking(scope, changed)

@@ -55,14 +55,14 @@ class Forwarder:
             text = await asyncio.to_thread(_read, self._path)
             settings = parse_sinks(text, self._path.name)
             await self._service.ask(self._service.store.forget_sinks, [one.name for one in settings])
-            for one in settings:  # each begins with what arrives from now on, however long it takes to start
-                await self._service.ask(self._service.store.begin_sink, one.name, time.time_ns())
+            # Each begins with what arrives from now on, however long it takes to start.
+            states = [await self._service.ask(self._service.store.begin_sink, one.name, time.time_ns()) for one in settings]
         except ShipwallError as error:
             log("error", "sinks-not-read", why=error.line())
             return
         await self._end()
         log("info", "sinks", names=", ".join(one.name for one in settings))
-        self._tasks = [asyncio.create_task(self._forward(one)) for one in settings]
+        self._tasks = [asyncio.create_task(self._forward(one, state)) for one, state in zip(settings, states, strict=True)]
 
     async def _end(self) -> None:
         for task in self._tasks:
@@ -70,10 +70,10 @@ class Forwarder:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
 
-    async def _forward(self, settings: SinkSettings) -> None:
+    async def _forward(self, settings: SinkSettings, begun: SinkState) -> None:
         sink = await asyncio.to_thread(open_sink, settings)
         news = self._service.hub.listen()
-        state: SinkState | None = None
+        state: SinkState | None = begun
         pause_s = 0.0
         try:
             while True:
