@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -25,10 +26,19 @@ from shipwall.adapters.tools import find_tool, tools_environment
 from shipwall.model.errors import InputError, RemoteError, StorageError, UnsupportedError
 from shipwall.supply.normalise import normalise_layer
 
-_FORM = 2  # part of the cache's key: raise it when the same archive is to give another file system
+_FORM = 3  # part of the cache's key: raise it when the same archive is to give another file system
 _MAX_RELEASE_BYTES = 8 << 20
+_KEPT_S = 30 * 86400.0
 _SECURITY = re.compile(r"(.+)(?:-security|/updates)\Z")
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,127}\Z")
+# What nobody reads in a container is left out, now and of what is installed on it later; the licences (copyright) stay. An image is
+# made whole or thrown away, so dpkg need not wait for the disk after each file.
+_DPKG = (
+    *(f"path-exclude=/usr/share/{name}/*" for name in ("doc", "groff", "info", "lintian", "locale", "man")),
+    "path-include=/usr/share/doc/*/copyright",
+    "path-include=/usr/share/locale/locale.alias",
+    "force-unsafe-io",
+)
 _DATE = re.compile(r"^Date: (.{1,80})$", re.MULTILINE)
 
 
@@ -155,11 +165,20 @@ def _make(
         (work / "layer.tar").rename(tar)
         made = BaseSystem(path=tar, diff_id=hashed.digest, size=hashed.size, epoch_s=epoch_s, pockets=pockets, packages=packages)
         write_whole(record, msgspec.json.encode(made, enc_hook=str))
+        _forget_old(folder)
         return made
     except OSError as error:
         raise StorageError(str(folder), error.strerror or str(error), "free space or mend the folder, then try again") from error
     finally:
         _remove(work)
+
+
+def _forget_old(folder: Path) -> None:
+    """Drop the file systems that nobody has asked for in a month: archives move on, and with them the key."""
+    for record in folder.glob("*.json"):
+        if record.stat().st_mtime < time.time() - _KEPT_S:
+            record.with_suffix(".tar").unlink(missing_ok=True)
+            record.unlink()
 
 
 def _remove(folder: Path) -> None:
@@ -194,6 +213,7 @@ def _run_mmdebstrap(
     command = [
         *_namespaces(),
         str(find_tool("mmdebstrap")), "--mode=root", "--variant=apt", "--format=tar", "--skip=output/dev",
+        *(f"--dpkgopt={option}" for option in _DPKG), "--aptopt=Acquire::Languages \"none\"",
         *([f"--include={','.join(packages)}"] if packages else []),
         pockets[0].suite, str(work / "raw.tar"), *(pocket.line for pocket in pockets),
     ]  # fmt: skip

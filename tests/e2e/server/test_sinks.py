@@ -27,6 +27,7 @@ from shipwall.adapters.unprivileged import SERVER_ID
 from shipwall.agent.outbox import Outbox
 from shipwall.journeys.sinks import install_sinks
 from shipwall.model.wire import AlertRaised, Answer, Follow, Health
+from shipwall.runtime.sinks import parse_sinks
 
 SECRET = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
 
@@ -76,9 +77,14 @@ def receiving() -> Iterator[Hook]:
 def settle(server: ServerProcess, folder: Path, text: str) -> None:
     file = folder / "sinks.yaml"
     file.write_text(text)
-    count = server.log.read_text().count(" sinks ")
+    names = ", ".join(one.name for one in parse_sinks(text.encode(), file.name))
     install_sinks(server.instance, file)
-    wait_for(lambda: server.log.read_text().count(" sinks ") > count)
+    wait_for(lambda: _last_named(server) == f'names="{names}"')
+
+
+def _last_named(server: ServerProcess) -> str:
+    """Of the sinks that were loaded last; a server also loads, and says so, when it starts."""
+    return next((line.partition(" sinks ")[2] for line in reversed(server.log.read_text().splitlines()) if " sinks " in line), "")
 
 
 def state_of(server: ServerProcess, name: str) -> dict[str, Any]:
