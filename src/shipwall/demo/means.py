@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from shipwall.adapters.base_system import why_no_namespaces
 from shipwall.adapters.private_engine import why_no_engine
 from shipwall.demo.plan import Means
@@ -10,4 +12,6 @@ from shipwall.kernel.features import why_no_sensor
 
 def find_means() -> Means:
     """The means of this machine and user. Changes nothing."""
-    return Means(engine=why_no_engine(), file_systems=why_no_namespaces(), sensor=why_no_sensor())
+    namespaces = why_no_namespaces()
+    server = namespaces if os.geteuid() == 0 else ""
+    return Means(engine=why_no_engine(), server=server, file_systems=namespaces, sensor=why_no_sensor())

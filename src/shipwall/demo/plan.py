@@ -8,10 +8,12 @@ import msgspec
 class Means(msgspec.Struct, frozen=True, kw_only=True):
     """What a machine offers. Each says why it is missing; empty: it is there.
 
-    `engine`: a private Docker Engine. `file_systems`: making a distribution's file system. `sensor`: the programs in the kernel.
+    `engine`: a private Docker Engine. `server`: the node's server, which root starts as somebody else. `file_systems`: making a
+    distribution's file system. `sensor`: the programs in the kernel.
     """
 
     engine: str = ""
+    server: str = ""
     file_systems: str = ""
     sensor: str = ""
 
@@ -28,6 +30,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """The story on one machine. Without `engine` a registry of this user takes the images, and they are layered, not built."""
 
     engine: bool
+    server: bool
     sensor: bool
     steps: tuple[PlannedStep, ...]
 
@@ -37,12 +40,13 @@ def plan_story(means: Means, development: str, production: str) -> Plan:
     engine = f"needs a Docker Engine of its own: {means.engine}" if means.engine else ""
     making = f"needs to make a distribution's file system: {means.file_systems}" if means.file_systems else ""
     image = "needs the image of step 2" if making else ""
-    container = engine or image
+    server = f"needs the node's server: {means.server}" if means.server else ""
+    container = engine or server or image
     sensor = container or (f"needs the sensor in the kernel: {means.sensor}" if means.sensor else "")
     start = "Engine and registry in namespaces of their own, server and console"
     build = "Build: a base from the archive's release pocket, and the shop on it"
     if engine:
-        start = f"A registry of this user (no engine, server and console: {means.engine})"
+        start = f"A registry of this user, server and console (no engine: {means.engine})"
         build = "Build: a base from the archive's release pocket, and the shop layered on it without an engine"
     steps = (
         ("start", start, ""),
@@ -55,7 +59,7 @@ def plan_story(means: Means, development: str, production: str) -> Plan:
         ("observe", "Observe", sensor),
         ("attack", "Crash: an intruder comes through the published port", sensor),
         ("evidence", "Evidence", sensor),
-        ("console", "Console", f"needs the node's server beside its engine: {means.engine}" if engine else ""),
+        ("console", "Console", server),
     )
     planned = tuple(PlannedStep(name=name, title=title, cannot=cannot) for name, title, cannot in steps)
-    return Plan(engine=not means.engine, sensor=not sensor, steps=planned)
+    return Plan(engine=not means.engine, server=not server, sensor=not sensor, steps=planned)

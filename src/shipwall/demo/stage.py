@@ -68,6 +68,7 @@ class Stage:
             address = self._closing.enter_context(LoopbackRegistry(self.instance)).start()
             self.registry = self._closing.enter_context(Registry(address))
             self.story.fact(f"registry {address}, content in {self.instance.state}")
+            self._start_server(Serving(self.instance))
 
     def _start_engine(self) -> None:
         self.running = self.private.start()
@@ -75,19 +76,25 @@ class Stage:
         self.registry = self._closing.enter_context(Registry(self.running.registry))
         response = self.instance.state / "response.yaml"
         response.write_text(RESPONSE.format(rule=attacks.RULES["reverse-shell"], container=self.scenario.container))
-        serving = Serving(
-            self.instance,
-            engine=self.private.socket,
-            cgroup=self.running.cgroup,
-            response=response,
-            sensor=self.plan.sensor,
-        )
-        self.node = Node(serving)
-        self.node.start(self.story.working, agent=False)  # builds install packages: nothing to be alarmed about
         version = self.engine.version()
         self.story.fact(
             f"Docker Engine {version.get('Version')}, registry {self.running.registry}, containers in {self.running.bridge}"
         )
+        self._start_server(
+            Serving(
+                self.instance,
+                engine=self.private.socket,
+                cgroup=self.running.cgroup,
+                response=response,
+                sensor=self.plan.sensor,
+            )
+        )
+
+    def _start_server(self, serving: Serving) -> None:
+        if not self.plan.server:
+            return
+        self.node = Node(serving)
+        self.node.start(self.story.working, agent=False)  # builds install packages: nothing to be alarmed about
         self.story.fact(f"console {self.node.console}; nothing is enforced yet")
 
     def close(self) -> None:
@@ -102,7 +109,8 @@ class Stage:
     def show_console(self) -> None:
         """Where a person sees all of it."""
         assert self.node is not None
-        self.story.fact(f"{self.node.console}: journey, sensor, containers, alerts, frozen, evidence")
+        shown = "journey, sensor, containers, alerts, frozen, evidence" if self.plan.sensor else "journey"
+        self.story.fact(f"{self.node.console}: {shown}")
 
     # -- what steps ask -------------------------------------------------------------------------------------------------
 

@@ -51,9 +51,9 @@ class Node:
     def start(self, report: Callable[[str], None] = lambda _: None, *, agent: bool = True) -> None:
         """Start both and return when both are ready. Raises UnsupportedError without root, InputError when already running.
 
-        Without `agent` only the server: nothing is watched until `start_agent`.
+        Without `agent` only the server: nothing is watched until `start_agent`. That much any user may start, as himself.
         """
-        if os.geteuid() != 0:
+        if agent and os.geteuid() != 0:
             raise UnsupportedError("the agent", "needs root for kernel and engine", "run: sudo shipwall up")
         if (running := serving_process(self.instance)) is not None and running.pid != os.getpid():
             raise InputError(f"instance {self.instance.state}", f"is already up (process {running.pid})", "stop it first")
@@ -97,16 +97,21 @@ class Node:
         return str(answer.rows[0]["url"])
 
     def _prepare(self) -> None:
-        own = self.serving.server_id
+        agent = (os.geteuid(), os.getegid())
+        server = (self.serving.server_id, self.serving.server_id) if os.geteuid() == 0 else agent
         self.instance.state.mkdir(parents=True, exist_ok=True, mode=0o711)
         self.instance.state.chmod(0o711)
         for folder, mode, owner in (
-            (self.instance.agent, 0o700, (0, 0)),
-            (self.instance.keys, 0o700, (0, 0)),
-            (self.instance.evidence, 0o710, (0, own)),  # the server opens a bundle it knows the name of, and lists nothing
-            (self.instance.server, 0o700, (own, own)),
-            (self.instance.run, 0o755, (own, own)),
-            (self.instance.fleet.parent, 0o750, (0, own)),  # the server reads the kept images
+            (self.instance.agent, 0o700, agent),
+            (self.instance.keys, 0o700, agent),
+            (
+                self.instance.evidence,
+                0o710,
+                (agent[0], server[1]),
+            ),  # the server opens a bundle it knows the name of, and lists nothing
+            (self.instance.server, 0o700, server),
+            (self.instance.run, 0o755, server),
+            (self.instance.fleet.parent, 0o750, (agent[0], server[1])),  # the server reads the kept images
         ):
             folder.mkdir(exist_ok=True, mode=mode)
             folder.chmod(mode)
@@ -119,13 +124,10 @@ class Node:
         environment = dict(os.environ)  # a database URL may hold a password: never in argv
         if self.serving.database:
             environment["SHIPWALL_DATABASE"] = self.serving.database
-        needs = [self.instance.server, self.instance.run, self.instance.evidence, self.instance.fleet.parent]
-        child = Child(
-            "server",
-            unprivileged_argv(argv, self.serving.server_id, needs),
-            log=self.instance.state / "server.log",
-            env=environment,
-        )
+        if os.geteuid() == 0:
+            needs = [self.instance.server, self.instance.run, self.instance.evidence, self.instance.fleet.parent]
+            argv = unprivileged_argv(argv, self.serving.server_id, needs)
+        child = Child("server", argv, log=self.instance.state / "server.log", env=environment)
         return _ready(child, self._server_answers)
 
     def _server_answers(self) -> bool:

@@ -25,12 +25,14 @@ def runs(found: Plan) -> tuple[str, ...]:
     [
         ((), NAMES),
         (("sensor",), (*NAMES[:7], "console")),
-        (("engine",), IMAGES),
-        (("engine", "sensor"), IMAGES),
+        (("engine",), (*IMAGES, "console")),
+        (("engine", "sensor"), (*IMAGES, "console")),
+        (("engine", "server"), IMAGES),
         (("file_systems",), ("start", "console")),
         (("file_systems", "sensor"), ("start", "console")),
-        (("engine", "file_systems"), ("start",)),
-        (("engine", "file_systems", "sensor"), ("start",)),
+        (("engine", "file_systems"), ("start", "console")),
+        (("engine", "file_systems", "sensor"), ("start", "console")),
+        (("engine", "file_systems", "sensor", "server"), ("start",)),
     ],
 )
 def test_what_runs(missing: tuple[str, ...], expected: tuple[str, ...]) -> None:
@@ -38,6 +40,7 @@ def test_what_runs(missing: tuple[str, ...], expected: tuple[str, ...]) -> None:
     assert runs(found) == expected
     assert tuple(step.name for step in found.steps) == NAMES
     assert found.engine == ("engine" not in missing)
+    assert found.server == ("console" in expected)
     assert found.sensor == ("observe" in expected)
 
 
