@@ -30,7 +30,7 @@ def real_files(view: View, paths: Iterable[str]) -> tuple[str, ...]:
     """`paths` (absolute) where they really lie in `view`, sorted; folders left out.
 
     `/bin/sh` of a merged-/usr system comes as `/usr/bin/sh`, because that is the path a running process shows. Files that were deleted
-    from the image since stay in, as the package database says.
+    from the image since stay in, as the package database says; a folder that is gone is known by what is listed below it.
     """
     real: set[str] = set()
     folders: dict[str, str] = {}
@@ -45,7 +45,7 @@ def real_files(view: View, paths: Iterable[str]) -> tuple[str, ...]:
         path = f"{place}/{base}" if place else base
         if path not in view.folders and not (path in view.links and view.resolve(path) in view.folders):
             real.add(f"/{path}")
-    return tuple(sorted(real))
+    return tuple(sorted(real.difference(f"/{place}" for place in folders.values())))
 
 
 def is_of_distribution(package: Package) -> bool:

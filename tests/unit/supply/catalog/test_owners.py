@@ -94,3 +94,23 @@ def test_licences_of_debian_packages_come_from_their_copyright_files() -> None:
         "libfoo-dev": "GPL-2.0-or-later AND MIT",
         "old": "",
     }
+
+
+def test_folders_that_a_slim_image_leaves_out_are_no_files() -> None:
+    listed = [
+        "/.",
+        "/usr",
+        "/usr/bin",
+        "/usr/bin/tool",
+        "/usr/share",
+        "/usr/share/man",
+        "/usr/share/man/man1",
+        "/usr/share/man/man1/tool.1.gz",
+    ]
+    files = debian_files({"tool": "1"}, {"tool": listed})
+    view = make_view()
+    view.add_layer(
+        io.BytesIO(make_tar({name: data for name, data in files.items() if "/share/man" not in name})), "layer0", "layer"
+    )
+    (package,) = list_packages(view, None, {}).packages
+    assert package.files == ("/usr/bin/tool", "/usr/share/man/man1/tool.1.gz")
