@@ -103,7 +103,7 @@ def scan(
       shipwall image scan rootfs/ --archive file:/srv/archive --suite stable-security --keyring keys.gpg
     """
     from shipwall.adapters.instance import find_instance
-    from shipwall.adapters.report import Reporter
+    from shipwall.adapters.report import find_reporter
     from shipwall.journeys.scan import find_database, scan_image
 
     if to is not None and output is ScanOutput.TABLE:
@@ -127,7 +127,7 @@ def scan(
             fleet=fleet_of(state),
             rehash=rehash,
             say=say,
-            report=Reporter(find_instance(state).link_socket),
+            report=find_reporter(find_instance(state).link_socket),
             refine=refine,
         )
     put_report(report_of(scanned), output, to, now_ns)

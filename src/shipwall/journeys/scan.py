@@ -16,7 +16,6 @@ from shipwall.adapters.sbom_file import load_sbom
 from shipwall.model.errors import RemoteError, ShipwallError, StorageError, UnsupportedError
 from shipwall.model.finding import ScanResult
 from shipwall.model.package import Inventory, Skipped
-from shipwall.model.wire import ImageStep, Message
 from shipwall.supply.distributions import end_of_life_notice
 from shipwall.supply.feeds import find_old
 from shipwall.supply.join import join_findings
@@ -24,6 +23,7 @@ from shipwall.supply.match_advisories import is_judgeable, match_advisories
 
 if TYPE_CHECKING:
     from shipwall.adapters.debian_archive import DebianArchive
+    from shipwall.model.wire import Message
     from shipwall.supply.archive_index import ArchivePackage
     from shipwall.supply.match import Update
 
@@ -159,7 +159,7 @@ def scan_image(
     result, failure = _judge(inventory, archive, now_ns, database)
     result = refine(inventory, result)
     matched = time.monotonic_ns()
-    if inventory.image is not None:
+    if inventory.image is not None and report is not no_report:
         _tell(report, inventory, result, source, now_ns, (listed - started, matched - listed))
     return ScanReport(
         source=source,
@@ -279,6 +279,8 @@ def _tell(
     now_ns: int,
     took_ns: tuple[int, int],
 ) -> None:
+    from shipwall.model.wire import ImageStep
+
     assert inventory.image is not None
     digest = inventory.image.manifest
     count = len(inventory.packages)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import platform as machine
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from shipwall.adapters.images.background import HashThread
+from shipwall.adapters.images.background import HashThread, ReadAhead
 from shipwall.model.digest import Digest, ImageIdentity, digest_of
 from shipwall.model.errors import TrustError
 from shipwall.supply.manifest import Descriptor, ImageConfig, render_manifest
@@ -83,7 +83,12 @@ class OpenImage:
             report(f"reading layer {number} of {len(self.layers)}")
             with contextlib.closing(layer.open()) as raw, HashThread() as hashes:
                 stream = LayerStream(raw, layer.name, new_hash=hashes.sha256)
-                view.add_layer(stream, layer.diff_id, layer.name)
+                if self.is_remote:  # a network may keep a thread waiting that is to end
+                    view.add_layer(stream, layer.diff_id, layer.name)
+                else:
+                    with ReadAhead(stream) as ahead:
+                        view.add_layer(ahead, layer.diff_id, layer.name)
+                        ahead.drain()
                 digests = stream.finish()
             if layer.blob and digests.blob != layer.blob:
                 raise TrustError(
@@ -106,5 +111,5 @@ def manifest_of_parts(config_bytes: bytes, diff_ids: tuple[Digest, ...], sizes: 
 
 def this_platform() -> str:
     """`linux/` and this machine's architecture as images name it."""
-    name = machine.machine()
+    name = os.uname().machine
     return f"linux/{_MACHINES.get(name, name)}"
