@@ -187,7 +187,8 @@ class _Isal:
         from isal import igzip, isal_zlib
 
         self._name = name
-        self._damage: tuple[type[Exception], ...] = (igzip.BadGzipFile, zlib.error, OverflowError, isal_zlib.error)
+        isal_error = cast("type[Exception]", isal_zlib.error)
+        self._damage = (igzip.BadGzipFile, zlib.error, OverflowError, isal_error)
         self._file = igzip.IGzipFile(fileobj=_Source(Joined(first, raw)), mode="rb")  # type: ignore[no-untyped-call]
 
     def read(self, size: int, /) -> bytes:

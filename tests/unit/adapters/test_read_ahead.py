@@ -39,20 +39,18 @@ def test_every_size_of_reading_gives_the_same(size: int) -> None:
 def test_damage_is_raised_after_all_that_comes_before_it() -> None:
     packed = gzip.compress(DATA, 1)
     with ReadAhead(LayerStream(io.BytesIO(packed[:-4]), "layer x")) as ahead:
-        seen = 0
+        seen = []
         with pytest.raises(InputError, match="layer x: its gzip stream ends too early"):
-            while True:
-                seen += len(ahead.read(100_000))
-        assert seen >= len(DATA) - (1 << 20)
+            seen.extend(iter(lambda: ahead.read(100_000), b""))
+        assert len(b"".join(seen)) >= len(DATA) - (1 << 20)
         with pytest.raises(InputError, match="ends too early"):
             ahead.read(1)
 
 
 def test_leaving_ends_the_thread_and_nothing_is_read_any_more() -> None:
     endless = Endless()
-    with pytest.raises(InputError), ReadAhead(endless) as ahead:
+    with ReadAhead(endless) as ahead:
         ahead.read(10)
-        raise InputError("tar", "is damaged")
     assert not [one for one in threading.enumerate() if one.name == "read ahead"]
     assert endless.reads <= 8
 
