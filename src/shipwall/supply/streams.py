@@ -271,7 +271,7 @@ def inflate(raw: Stream, name: str, *, allow_xz: bool = False) -> Stream:
     if allow_xz and first[:6] == b"\xfd7zXZ\x00":
         return _Members(raw, first, name, "xz", _xz_engine)
     if first[:6] == b"\xfd7zXZ\x00" or first[:3] == b"BZh":
-        raise InputError(name, "is compressed by xz or bzip2, which images may not use", "save the image with gzip or zstd")
+        raise InputError(name, "is compressed by xz or bzip2, which is not read here", "save the image with gzip or zstd")
     return Joined(first, raw)
 
 
