@@ -16,7 +16,7 @@ from shipwall.lang.neutral import neutral
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Output", "OutputOption", "ToOption", "console", "is_terminal", "neutral", "print_json", "put_out", "stderr"]
+__all__ = ["Output", "OutputOption", "ToOption", "console", "is_terminal", "neutral", "print_json", "put_out", "stderr", "warn"]
 
 
 class Output(StrEnum):
@@ -66,6 +66,11 @@ def put_out(data: bytes, to: Path | None) -> None:
         return
     sys.stdout.buffer.write(data)
     sys.stdout.flush()
+
+
+def warn(line: str) -> None:
+    """One line on standard error that is no failure."""
+    sys.stderr.write(f"shipwall: {neutral(line)}\n")
 
 
 def is_terminal() -> bool:
