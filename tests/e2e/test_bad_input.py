@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.images import debian_files, make_tar
+from tests.images import debian_files, make_tar, save_docker
 
 from shipwall.adapters.evidence import EvidenceStore
 from shipwall.adapters.instance import Instance
@@ -193,6 +194,28 @@ def test_a_full_disk_while_evidence_is_unpacked_or_a_function_is_set(state: Path
     finally:
         subprocess.run(["umount", str(disk)], check=True, timeout=10)
     assert shipwall(state, "evidence", "verify", "whole").returncode == 0
+
+
+@pytest.mark.root
+def test_a_full_disk_does_not_take_a_list_from_who_asked_for_it(state: Path) -> None:
+    image = save_docker(state.parent / "shop.tar", [make_tar(debian_files({"bash": "5.2-1"}))])
+    disk = state.parent / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "shipwall-test", str(disk)], check=True, timeout=10)
+    try:
+        with contextlib.suppress(OSError), (disk / "others").open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        done = shipwall(disk, "image", "list", str(image), "--output", "json")
+        assert done.returncode == 0, done.stderr
+        assert [one["name"] for one in json.loads(done.stdout)["packages"]] == ["bash"]
+        lines = done.stderr.splitlines()
+        assert lines
+        for line in lines:
+            assert re.fullmatch(r"shipwall: the image's list was not kept: .*(No space left on device|disk is full).*", line)
+        assert not list(disk.glob("inventories/*"))
+    finally:
+        subprocess.run(["umount", str(disk)], check=True, timeout=10)
 
 
 @pytest.mark.root

@@ -26,15 +26,16 @@ from shipwall.adapters.tools import find_tool, tools_environment
 from shipwall.model.errors import InputError, RemoteError, StorageError, UnsupportedError
 from shipwall.supply.normalise import normalise_layer
 
-_FORM = 3  # part of the cache's key: raise it when the same archive is to give another file system
+_FORM = 4  # part of the cache's key: raise it when the same archive is to give another file system
 _MAX_RELEASE_BYTES = 8 << 20
 _KEPT_S = 30 * 86400.0
 _SECURITY = re.compile(r"(.+)(?:-security|/updates)\Z")
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,127}\Z")
 # What nobody reads in a container is left out, now and of what is installed on it later; the licences (copyright) stay. An image is
-# made whole or thrown away, so dpkg need not wait for the disk after each file.
+# made whole or thrown away, so dpkg need not wait for the disk after each file. The folders of manuals stay: Java's set-up puts a
+# link into one, and fails without it.
 _DPKG = (
-    *(f"path-exclude=/usr/share/{name}/*" for name in ("doc", "groff", "info", "lintian", "locale", "man")),
+    *(f"path-exclude=/usr/share/{name}/*" for name in ("doc", "groff", "info", "lintian", "locale", "man/*")),
     "path-include=/usr/share/doc/*/copyright",
     "path-include=/usr/share/locale/locale.alias",
     "force-unsafe-io",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from shipwall.adapters.link import Link
 from shipwall.model.errors import ShipwallError
-from shipwall.model.wire import Ack, Message
+
+if TYPE_CHECKING:
+    from shipwall.model.wire import Message
 
 
 class Reporter:
@@ -26,6 +29,9 @@ class Reporter:
         """Report `message`, and wait until the server has stored it."""
         if self._failed or not self._socket.exists():
             return
+        from shipwall.adapters.link import Link  # here, because most commands have nobody to tell
+        from shipwall.model.wire import Ack
+
         reason = "the server answered something else than that it is stored"
         try:
             with Link(self._socket, role="cli", timeout_s=3.0) as link:
@@ -39,3 +45,8 @@ class Reporter:
 
 def no_report(_message: Message) -> None:
     """Tell nobody."""
+
+
+def find_reporter(link_socket: Path) -> Callable[[Message], None]:
+    """A Reporter where a server has its socket, else `no_report`, which spares the making of messages."""
+    return Reporter(link_socket) if link_socket.exists() else no_report

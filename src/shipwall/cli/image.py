@@ -21,7 +21,7 @@ from shipwall.cli.judgements import (
     mark_observed,
     parse_conditions,
 )
-from shipwall.cli.output import ToOption, put_out
+from shipwall.cli.output import ToOption, put_out, warn
 from shipwall.cli.scan_output import ScanOutput, ScanOutputOption, put_report, report_of
 from shipwall.cli.sources import (
     AdvisoryOptions,
@@ -84,7 +84,8 @@ def scan(
 
     Exit codes: 0 scanned, with or without findings; 1 a --fail-on condition is true; 3 SOURCE is no readable image or SBOM, or a
     condition, VEX or ignore file is not what it should be; 4 a signature or digest does not match; 6 the archive or registry was not
-    reached (findings unknown, packages are listed); 7 no security archive is known for the distribution (the same); 8 disk.
+    reached (findings unknown, packages are listed); 7 no security archive is known for the distribution (the same); 8 disk. A list that
+    cannot be kept for the next time is one line on standard error, and no failure.
 
     Examples:
 
@@ -103,7 +104,7 @@ def scan(
       shipwall image scan rootfs/ --archive file:/srv/archive --suite stable-security --keyring keys.gpg
     """
     from shipwall.adapters.instance import find_instance
-    from shipwall.adapters.report import Reporter
+    from shipwall.adapters.report import find_reporter
     from shipwall.journeys.scan import find_database, scan_image
 
     if to is not None and output is ScanOutput.TABLE:
@@ -127,7 +128,8 @@ def scan(
             fleet=fleet_of(state),
             rehash=rehash,
             say=say,
-            report=Reporter(find_instance(state).link_socket),
+            warn=warn,
+            report=find_reporter(find_instance(state).link_socket),
             refine=refine,
         )
     put_report(report_of(scanned), output, to, now_ns)
@@ -148,7 +150,8 @@ def list_packages(
 ) -> None:
     """The packages in an image: its bill of materials.
 
-    Exit codes: 0 listed; 3 SOURCE is no readable image or SBOM; 4 a digest does not match; 6 registry or engine not reached; 8 disk.
+    Exit codes: 0 listed; 3 SOURCE is no readable image or SBOM; 4 a digest does not match; 6 registry or engine not reached; 8 disk. A
+    list that cannot be kept for the next time is one line on standard error, and no failure.
 
     Examples:
 
@@ -170,6 +173,7 @@ def list_packages(
             fleet=fleet_of(state),
             rehash=rehash,
             say=say,
+            warn=warn,
         )
     if output is ListOutput.TABLE:
         if to is not None:

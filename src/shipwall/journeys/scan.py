@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,6 @@ from shipwall.adapters.sbom_file import load_sbom
 from shipwall.model.errors import RemoteError, ShipwallError, StorageError, UnsupportedError
 from shipwall.model.finding import ScanResult
 from shipwall.model.package import Inventory, Skipped
-from shipwall.model.wire import ImageStep, Message
 from shipwall.supply.distributions import end_of_life_notice
 from shipwall.supply.feeds import find_old
 from shipwall.supply.join import join_findings
@@ -24,6 +24,7 @@ from shipwall.supply.match_advisories import is_judgeable, match_advisories
 
 if TYPE_CHECKING:
     from shipwall.adapters.debian_archive import DebianArchive
+    from shipwall.model.wire import Message
     from shipwall.supply.archive_index import ArchivePackage
     from shipwall.supply.match import Update
 
@@ -65,28 +66,48 @@ def list_image(
     fleet: Path | None = None,
     rehash: bool = False,
     say: Say = silent,
+    warn: Say | None = None,
 ) -> Inventory:
     """The inventory of the image `source` (as `open_image` takes it), or the one in the SBOM file `source`.
 
     With `inventories` the result is kept there, and an image that is there already is not read again, wherever it lies: its manifest
     (checked against its digest) names every layer by digest, so the inventory is that of this digest even if a layer's file has been
     changed or lost since. An engine's image is known by the id the engine gives it. `rehash` reads and checks every byte all the same.
-    With `fleet` the image is kept in the fleet there too. *Raises* what `open_image` raises, and TrustError.
+    With `fleet` the image is kept in the fleet there too. With `warn` a list that cannot be kept (disk full) is said there and is no
+    failure. *Raises* what `open_image` raises, and TrustError; without `warn` StorageError.
     """
     if engine_socket is None and (stated := load_sbom(source)) is not None:
         return stated  # not kept: only a list made from the image itself is this installation's
-    inventory = _list_opened(source, engine_socket, inventories, say, allow_http=allow_http, platform=platform, rehash=rehash)
+    inventory, is_known = _list_opened(
+        source, engine_socket, inventories, say, allow_http=allow_http, platform=platform, rehash=rehash
+    )
+    if inventories is not None and inventory.image is not None and not is_known:
+        with _told(warn):
+            inventories.put(inventory, listing_version())
     if fleet is not None:
         from shipwall.journeys.keep import keep_image
 
-        keep_image(fleet, inventory, source, time.time_ns())
+        with _told(warn):
+            keep_image(fleet, inventory, source, time.time_ns())
     return inventory
+
+
+@contextlib.contextmanager
+def _told(warn: Say | None) -> Iterator[None]:
+    """Keeping a list is secondary where there is somebody to tell that it failed."""
+    try:
+        yield
+    except StorageError as error:
+        if warn is None:
+            raise
+        warn(f"the image's list was not kept: {error.line()}")
 
 
 def _list_opened(
     source: str, engine_socket: Path | None, inventories: Inventories | None, say: Say, *, allow_http: bool, platform: str,
     rehash: bool,
-) -> Inventory:  # fmt: skip
+) -> tuple[Inventory, bool]:  # fmt: skip
+    """The inventory, and whether it was kept already."""
     from shipwall.adapters.images import (
         open_image,  # here and below: imported only by who comes so far, which costs a third of a scan
     )
@@ -100,21 +121,18 @@ def _list_opened(
         known = trusted.find_by_config(identifier, listing_version()) or trusted.get(identifier, listing_version())
         if known is not None:
             say("listed before")
-            return known
+            return known, True
     with open_image(source, engine_socket=engine_socket, allow_http=allow_http, platform=platform) as image:
         if trusted is not None and image.identity is not None:
             known = trusted.get(image.identity.manifest, listing_version())
             if known is not None:
                 say("listed before")
-                return known
+                return known, True
         from shipwall.supply.catalog import list_packages, make_view
 
         view = make_view()
         image.fill_view(view, say)
-        inventory = list_packages(view, image.identity, image.config)
-    if inventories is not None and inventory.image is not None:
-        inventories.put(inventory, listing_version())
-    return inventory
+        return list_packages(view, image.identity, image.config), False
 
 
 def scan_inventory(inventory: Inventory, archive: DebianArchive | None, now_ns: int, database: Path | None = None) -> ScanResult:
@@ -140,6 +158,7 @@ def scan_image(
     fleet: Path | None = None,
     rehash: bool = False,
     say: Say = silent,
+    warn: Say | None = None,
     report: Callable[[Message], None] = no_report,
     refine: Refine = as_found,
 ) -> ScanReport:
@@ -154,12 +173,13 @@ def scan_image(
         fleet=fleet,
         rehash=rehash,
         say=say,
+        warn=warn,
     )
     listed = time.monotonic_ns()
     result, failure = _judge(inventory, archive, now_ns, database)
     result = refine(inventory, result)
     matched = time.monotonic_ns()
-    if inventory.image is not None:
+    if inventory.image is not None and report is not no_report:
         _tell(report, inventory, result, source, now_ns, (listed - started, matched - listed))
     return ScanReport(
         source=source,
@@ -279,6 +299,8 @@ def _tell(
     now_ns: int,
     took_ns: tuple[int, int],
 ) -> None:
+    from shipwall.model.wire import ImageStep
+
     assert inventory.image is not None
     digest = inventory.image.manifest
     count = len(inventory.packages)

@@ -6,6 +6,9 @@ import msgspec
 
 from shipwall.model.digest import Digest, ImageIdentity
 
+SYSTEM_TYPES = frozenset({"deb", "rpm", "apk"})
+"""Ecosystems of distributions: their packages have a source package and a release they belong to."""
+
 
 class Package(msgspec.Struct, frozen=True, kw_only=True):
     """One installed package. `evidence` is the file that says so; `layer` (diff id) the one that brought this version of it, empty for a

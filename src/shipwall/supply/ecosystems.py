@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from shipwall.model.errors import InputError
-from shipwall.model.package import Distribution, Package
+from shipwall.model.package import SYSTEM_TYPES, Distribution, Package
 from shipwall.supply.versions import find_order
 
 
@@ -79,8 +79,7 @@ ECOSYSTEMS = {
         Ecosystem("Mageia", "rpm", by_source=True),
     )
 }
-_DISTRIBUTION_TYPES = frozenset({"deb", "apk", "rpm"})
-_LANGUAGES = {one.purl: one for one in ECOSYSTEMS.values() if one.purl not in _DISTRIBUTION_TYPES}
+_LANGUAGES = {one.purl: one for one in ECOSYSTEMS.values() if one.purl not in SYSTEM_TYPES}
 
 # The number of a release whose advisories are filed under it; releases without a number yet go by their codename.
 DEBIAN_RELEASES = {
@@ -102,7 +101,7 @@ def scopes_of(package: Package, distribution: Distribution) -> tuple[str, ...]:
     None judges a language package that a package of the distribution owns (the distribution patches it and keeps its version: its own
     advisories speak of the owner), nor a package of a distribution that is not known.
     """
-    if package.ecosystem not in _DISTRIBUTION_TYPES:
+    if package.ecosystem not in SYSTEM_TYPES:
         ecosystem = _LANGUAGES.get(package.ecosystem)
         return (ecosystem.name,) if ecosystem is not None and not package.owner else ()
     return tuple(scope for scope in distribution_scopes(distribution) if ECOSYSTEMS[family_of(scope)].purl == package.ecosystem)
@@ -169,7 +168,7 @@ def parse_scope(ecosystem: str) -> str:
         if match is not None:
             return match.expand(words)
     family, colon, _rest = ecosystem.partition(":")
-    if colon and family in ECOSYSTEMS and ECOSYSTEMS[family].purl not in _DISTRIBUTION_TYPES:
+    if colon and family in ECOSYSTEMS and ECOSYSTEMS[family].purl not in SYSTEM_TYPES:
         return family  # a language ecosystem with the address of a registry
     return ecosystem
 
@@ -216,7 +215,7 @@ def is_by_source(scope: str) -> bool:
 def is_distribution(scope: str) -> bool:
     """Whether `scope` is a distribution's."""
     ecosystem = ECOSYSTEMS.get(family_of(scope))
-    return ecosystem is not None and ecosystem.purl in _DISTRIBUTION_TYPES
+    return ecosystem is not None and ecosystem.purl in SYSTEM_TYPES
 
 
 def parse_name(scope: str, name: str) -> str:

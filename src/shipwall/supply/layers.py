@@ -26,6 +26,7 @@ __all__ = ["FileReader", "KeptFile", "View", "follow_links"]
 _ParsePieces = Callable[[str, int, Iterator[Piece]], tuple[list[Package], list[Skipped]]]
 _MAX_FILE_BYTES = 32 << 20
 _MAX_KEPT_BYTES = 256 << 20
+_MAX_HELD_BYTES = 64 << 20  # of files that hard links in one layer lead to
 _MAX_SKIPPED = 1000
 _MAX_PARSED = 300_000  # packages and skipped parts out of single files, in the whole image
 _MAX_PATHS = 2_000_000  # folders, links and kept files together: about 500 MB, far above any real image
@@ -65,6 +66,25 @@ class _Found(NamedTuple):
     parsed: _Parsed | None
 
 
+class _Content:
+    """The content of one file, read again for each of its names."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(())
+
+    def peek(self, size: int) -> bytes:
+        return self._data[:size]
+
+    def read(self) -> bytes:
+        return self._data
+
+    def pieces(self) -> Iterator[Piece]:
+        yield Piece(self._data, 0, len(self._data))
+
+
 class View:
     """The merged files. Add layers lowest first, then `read` and `parsed`."""
 
@@ -81,13 +101,18 @@ class View:
         self.skipped: list[Skipped] = []
         self.entries = 0
 
-    def add_layer(self, stream: Stream, layer: Digest, name: str) -> None:
-        """Lay the tar in `stream` over what is there. Raises InputError as `TarWalk`; read the stream's digests afterwards."""
-        self.add_entries(TarWalk(stream, name), layer)
+    def add_layer(self, stream: Stream, layer: Digest, name: str, targets: frozenset[str] | None = frozenset()) -> frozenset[str]:
+        """Lay the tar in `stream` over what is there. Raises InputError as `TarWalk`; read the stream's digests afterwards.
 
-    def add_entries(self, entries: Entries, layer: Digest) -> None:
-        """Lay `entries` of one layer over what is there."""
-        over = _Layer()
+        A hard link's content lies at its target, which has streamed past when the link comes. With `targets` None and links that
+        somebody wants to targets that nobody wanted, nothing is laid and the targets are given: add the layer again with them.
+        """
+        return self.add_entries(TarWalk(stream, name), layer, targets)
+
+    def add_entries(self, entries: Entries, layer: Digest, targets: frozenset[str] | None = frozenset()) -> frozenset[str]:
+        """Lay `entries` of one layer over what is there; `targets` as for `add_layer`."""
+        over = _Layer(targets)
+        before = (self.entries, self._kept_bytes, self._parsed_count, self._dropped, list(self.skipped))
         wanted = self._wanted
         basenames, suffixes, has_executables = wanted.basenames, wanted.suffixes, wanted.has_executables
         has_below = bool(self.folders or self.links or self._found)
@@ -109,6 +134,7 @@ class View:
                 and path not in over.links
                 and path not in over.folders
                 and path not in over.found
+                and path not in over.targets
                 and not (has_below and (path in self.folders or path in self.links or path in self._found))
                 and not escapes
             ):
@@ -125,12 +151,16 @@ class View:
                 is_plain = kind in _FILE_OR_FOLDER and len(place) + _MAX_NAME < _MAX_PATH and over.place(place) == place
                 plain = place if is_plain and place not in wanted.folders else None
         self._real_folders.clear()
+        if over.missed:
+            self.entries, self._kept_bytes, self._parsed_count, self._dropped, self.skipped = before
+            return frozenset(over.missed)
         self._keep_bringers(over)
         self._hide(over)
         self.folders |= over.folders
         self.links.update(over.links)
         self._found.update(over.found)
         self._kept_bytes = sum(len(file.data) for file in self._found.values() if file.data is not None)
+        return frozenset()
 
     def _keep_bringers(self, over: _Layer) -> None:
         """A package that a rewritten file still tells of keeps the layer that brought it: a database is rewritten by every install."""
@@ -168,11 +198,13 @@ class View:
             over.add_link(path, entry.link)
             return
         if entry.kind == "file":
+            if path in over.targets:
+                entries = over.hold(path, entry, entries)
             found = self._read_file(path, entry, layer, entries)
             if found is not None:
                 over.found[path] = found
         else:
-            self._take_other(path, entry, over)
+            self._take_other(path, entry, over, layer)
 
     def _take_whiteout(self, path: str, over: _Layer) -> None:
         parent, _, base = path.rpartition("/")
@@ -247,17 +279,32 @@ class View:
         self._parsed_count += count
         return _Parsed(path, packages, skipped)
 
-    def _take_other(self, path: str, entry: Entry, over: _Layer) -> None:
+    def _take_other(self, path: str, entry: Entry, over: _Layer, layer: Digest) -> None:
         """Something that is no regular file: a hard link shares what its target gave; other kinds under a wanted name are told."""
-        target = over.found.get(over.place_of(clean_path(entry.link))) if entry.kind == "hardlink" else None
+        if entry.kind == "hardlink":
+            self._take_hard_link(path, entry, over, layer)
+        elif self._wanted.choose(path, is_executable=False) is not NOTHING:
+            self.note_skipped(path, f"is of kind {entry.kind}, which is not read")
+
+    def _take_hard_link(self, path: str, entry: Entry, over: _Layer, layer: Digest) -> None:
+        place = over.place_of(clean_path(entry.link))
+        target = over.found.get(place) or over.shared.get(place)
+        if target is None and not over.is_gone(place):
+            target = self._found.get(place)
         if target is not None:
             data = target.data if self._wanted.keeps(path) else None
             if data is not None or target.parsed is not None:
                 over.found[path] = target._replace(data=data)
                 return
-        if self._wanted.choose(path, is_executable=False) is not NOTHING:
-            what = "a hard link to a file that" if entry.kind == "hardlink" else f"of kind {entry.kind}, which"
-            self.note_skipped(path, f"is {what} is not read")
+        if self._wanted.choose(path, is_executable=False) is NOTHING:
+            return
+        if (held := over.held.get(place)) is not None:
+            as_file = entry._replace(kind="file", size=len(held), is_executable=False)
+            found = self._read_file(path, as_file, layer, _Content(held))
+            if found is not None:
+                over.found[path] = over.shared[place] = found
+        elif not over.wants_again(place):
+            self.note_skipped(path, "is a hard link to a file that is not read")
 
     def _hide_below(self, path: str, over: _Layer) -> None:
         # Only what there is below is noted, so that a layer of millions of files costs no memory.
@@ -266,18 +313,7 @@ class View:
 
     def _hide(self, over: _Layer) -> None:
         """Remove from below what `over` whites out or replaces."""
-
-        def is_gone(path: str) -> bool:
-            if path in over.hidden or "" in over.opaque:
-                return True
-            at = path.rfind("/")
-            while at > 0:
-                ancestor = path[:at]
-                if ancestor in over.hidden or ancestor in over.opaque:
-                    return True
-                at = path.rfind("/", 0, at)
-            return False
-
+        is_gone = over.is_gone
         if over.hidden or over.opaque:
             self.folders = {path for path in self.folders if not is_gone(path)}
         self.links = {path: link for path, link in self.links.items() if path not in over.folders and not is_gone(path)}
@@ -383,9 +419,19 @@ def _parts(path: str) -> list[str]:
 class _Layer:
     """What one layer adds and hides."""
 
-    __slots__ = ("_placed", "_replaced", "folders", "found", "hidden", "links", "opaque")
+    __slots__ = (
+        "_held_bytes", "_is_first", "_placed", "_replaced", "folders", "found", "held", "hidden", "links", "missed", "opaque",
+        "shared", "targets",
+    )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, targets: frozenset[str] | None) -> None:
+        """`targets` as for `View.add_layer`."""
+        self.targets = targets or frozenset()
+        self._is_first = targets is None
+        self.missed: set[str] = set()
+        self.held: dict[str, bytes] = {}
+        self._held_bytes = 0
+        self.shared: dict[str, _Found] = {}
         self.found: dict[str, _Found] = {}
         self.folders: set[str] = set()
         self.links: dict[str, str] = {}
@@ -415,6 +461,34 @@ class _Layer:
     def count(self) -> int:
         return len(self.folders) + len(self.links) + len(self.found)
 
+    def hold(self, path: str, entry: Entry, entries: Entries) -> Entries:
+        """Keep the content of the file at `path` for hard links to it, if there is room; gives what it is now to be read from."""
+        if entry.size > _MAX_FILE_BYTES or self._held_bytes + entry.size > _MAX_HELD_BYTES:
+            return entries
+        data = entries.read() or b""
+        self.held[path] = data
+        self._held_bytes += len(data)
+        return _Content(data)
+
+    def wants_again(self, place: str) -> bool:
+        """Whether the layer can be read again for what lies at `place`."""
+        if self._is_first and len(self.missed) < _MAX_REMEMBERED:
+            self.missed.add(place)
+            return True
+        return False
+
+    def is_gone(self, path: str) -> bool:
+        """Whether this layer hides what lies at `path` below it."""
+        if path in self.hidden or "" in self.opaque:
+            return True
+        at = path.rfind("/")
+        while at > 0:
+            ancestor = path[:at]
+            if ancestor in self.hidden or ancestor in self.opaque:
+                return True
+            at = path.rfind("/", 0, at)
+        return False
+
     def add_folder(self, path: str) -> None:
         self.found.pop(path, None)
         if self.links.pop(path, None) is not None:
@@ -430,6 +504,8 @@ class _Layer:
         """Forget what this layer had at `path`, with everything under it if it was a folder."""
         self.found.pop(path, None)
         self.links.pop(path, None)
+        self.held.pop(path, None)
+        self.shared.pop(path, None)
         if path in self.folders:
             self._replaced += 1
             if self._replaced > _MAX_REPLACED_FOLDERS:

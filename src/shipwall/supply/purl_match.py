@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from shipwall.model.package import Distribution, Package
+from shipwall.model.package import SYSTEM_TYPES, Distribution, Package
 from shipwall.supply.purl import Purl
-from shipwall.supply.sbom.purls import SYSTEM_TYPES, find_purl
+from shipwall.supply.sbom.purls import find_purl
 
 _REMARKS = frozenset({"vcs_url", "download_url", "checksum", "package-id", "file_name", "repository_url"})
 """Qualifiers that say where a package came from: they do not change which one it is."""

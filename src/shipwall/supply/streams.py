@@ -1,12 +1,14 @@
 """Streams of layer bytes: decompression with bounded memory, and the two digests every layer is known by.
 
 Nothing here opens anything: a stream is whatever has `read(size)`. Gzip is unpacked by ISA-L where it exists (twice to four times as
-fast as zlib), else by zlib; both check the stored checksum, and a law holds them to the same answers.
+fast as zlib), else by zlib; both check the stored checksum, and a law holds them to the same answers. Both leave Python's lock while
+they work, ISA-L for a whole chunk at a time, so that other threads run beside.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import lzma
 import zlib
 from collections.abc import Callable
@@ -15,14 +17,6 @@ from typing import IO, NamedTuple, Protocol, cast
 from shipwall.model.digest import Digest
 from shipwall.model.errors import InputError
 
-try:
-    from isal import igzip_lib
-except ImportError:  # no build of it for this processor
-    igzip_lib = None  # type: ignore[assignment]
-
-_DAMAGE: tuple[type[Exception], ...] = (zlib.error, lzma.LZMAError)
-if igzip_lib is not None:
-    _DAMAGE += (cast("type[Exception]", igzip_lib.IsalError),)
 _CHUNK = 256 * 1024
 _MAX_ZSTD_WINDOW = 1 << 27  # 128 MiB: zstd's own limit for `--long`; a hostile header cannot ask for more
 _MAX_XZ_MEMORY = 256 << 20  # xz -9 needs 65 MiB
@@ -101,7 +95,7 @@ class Engine(Protocol):
     def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
 
 
-class ZlibEngine:
+class _ZlibEngine:
     """A gzip member unpacked by zlib."""
 
     def __init__(self) -> None:
@@ -127,11 +121,6 @@ class ZlibEngine:
         return self._zlib.decompress(self._zlib.unconsumed_tail + data, max_length)
 
 
-def gzip_engine() -> Engine:
-    """The faster engine there is, for one member."""
-    return ZlibEngine() if igzip_lib is None else cast("Engine", igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP))
-
-
 def _xz_engine() -> Engine:
     return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MAX_XZ_MEMORY)
 
@@ -151,21 +140,73 @@ class _Members:
         """Up to `size` bytes."""
         while True:
             if self._engine.eof:
-                self._input = self._engine.unused_data or self._raw.read(_CHUNK)
+                self._input = self._next_member()
                 if not self._input:
                     return b""
                 self._engine = self._new_engine()
             if self._engine.needs_input and not self._input:
                 self._input = self._raw.read(_CHUNK)
                 if not self._input:
-                    raise InputError(self._name, f"its {self._kind} stream ends too early", "fetch or save the image again")
+                    raise _too_short(self._name, self._kind)
             try:
                 result = self._engine.decompress(self._input, size)
-            except _DAMAGE as error:
-                raise InputError(self._name, f"damaged {self._kind} stream: {error}", "fetch or save the image again") from error
+            except (zlib.error, lzma.LZMAError) as error:
+                raise _damaged(self._name, self._kind, error) from error
             self._input = b""
             if result:
                 return result
+
+    def _next_member(self) -> bytes:
+        """The first bytes of what follows a member; zeros after one of gzip are padding, as for gzip(1)."""
+        data = self._engine.unused_data or self._raw.read(_CHUNK)
+        while self._kind == "gzip" and data and not (data := data.lstrip(b"\0")):
+            data = self._raw.read(_CHUNK)
+        return data
+
+
+class _Source(io.RawIOBase):
+    """A stream as a file."""
+
+    def __init__(self, raw: Stream) -> None:
+        self._raw = raw
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        data = self._raw.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+class _Isal:
+    """Unpacks gzip members one after another by ISA-L; its memory is bounded, a header of more than half a megabyte damage."""
+
+    def __init__(self, raw: Stream, first: bytes, name: str) -> None:
+        """*Raises* ImportError where there is no build of it for this processor."""
+        from isal import igzip, isal_zlib
+
+        self._name = name
+        isal_error = cast("type[Exception]", isal_zlib.error)
+        self._damage = (igzip.BadGzipFile, zlib.error, OverflowError, isal_error)
+        self._file = igzip.IGzipFile(fileobj=_Source(Joined(first, raw)), mode="rb")  # type: ignore[no-untyped-call]
+
+    def read(self, size: int, /) -> bytes:
+        """Up to `size` bytes."""
+        try:
+            return self._file.read1(size)
+        except EOFError as error:
+            raise _too_short(self._name, "gzip") from error
+        except self._damage as error:
+            raise _damaged(self._name, "gzip", error) from error
+
+
+def _damaged(name: str, kind: str, error: Exception) -> InputError:
+    return InputError(name, f"damaged {kind} stream: {error}", "fetch or save the image again")
+
+
+def _too_short(name: str, kind: str) -> InputError:
+    return InputError(name, f"its {kind} stream ends too early", "fetch or save the image again")
 
 
 class _Unzstd:
@@ -184,7 +225,7 @@ class _Unzstd:
         try:
             return self._reader.read(size)
         except self._error as error:
-            raise InputError(self._name, f"damaged zstd stream: {error}", "fetch or save the image again") from error
+            raise _damaged(self._name, "zstd", error) from error
 
 
 class Joined:
@@ -204,6 +245,17 @@ class Joined:
         return data
 
 
+def _ungzip(raw: Stream, first: bytes, name: str) -> Stream:
+    try:
+        return _Isal(raw, first, name)
+    except ImportError:
+        return _by_zlib(raw, first, name)
+
+
+def _by_zlib(raw: Stream, first: bytes, name: str) -> Stream:
+    return _Members(raw, first, name, "gzip", _ZlibEngine)
+
+
 def inflate(raw: Stream, name: str, *, allow_xz: bool = False) -> Stream:
     """The plain bytes of `raw`, which is gzip, zstd or neither (told by its first bytes); packages may use xz too.
 
@@ -213,13 +265,13 @@ def inflate(raw: Stream, name: str, *, allow_xz: bool = False) -> Stream:
     while len(first) < 6 and (more := raw.read(_CHUNK)):
         first += more
     if first[:2] == b"\x1f\x8b":
-        return _Members(raw, first, name, "gzip", gzip_engine)
+        return _ungzip(raw, first, name)
     if first[:4] == b"\x28\xb5\x2f\xfd":
         return _Unzstd(raw, first, name)
     if allow_xz and first[:6] == b"\xfd7zXZ\x00":
         return _Members(raw, first, name, "xz", _xz_engine)
     if first[:6] == b"\xfd7zXZ\x00" or first[:3] == b"BZh":
-        raise InputError(name, "is compressed by xz or bzip2, which images may not use", "save the image with gzip or zstd")
+        raise InputError(name, "is compressed by xz or bzip2, which is not read here", "save the image with gzip or zstd")
     return Joined(first, raw)
 
 

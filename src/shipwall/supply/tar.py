@@ -19,7 +19,7 @@ from shipwall.supply.streams import Stream
 _T = TypeVar("_T", int, bool)
 _BLOCK = 512
 _ADLER = 65521
-_CHUNK = 256 * 1024
+_CHUNK = 1 << 20
 _MAX_RECORD = 1 << 20  # a long name or a pax header; Go's limit
 _MAX_ENTRIES = 20_000_000
 _MAX_SPARSE_BLOCKS = 4096

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -175,6 +176,19 @@ def test_files_that_are_no_image(tmp_path: Path, data: bytes) -> None:
 def test_sources_that_name_nothing(source: str) -> None:
     with pytest.raises(ShipwallError):
         open_image(source)
+
+
+def test_packages_that_are_hard_links_into_a_store_are_found(tmp_path: Path) -> None:
+    """As pnpm leaves them: the store's names say nothing, and lie before the folders that link into it."""
+    link = tarfile.TarInfo("srv/node_modules/.pnpm/left-pad@1.3.0/node_modules/left-pad/package.json")
+    link.type, link.linkname = tarfile.LNKTYPE, "root/.pnpm-store/v3/files/00/aabb"
+    layer = make_tar({"root/.pnpm-store/v3/files/00/aabb": b'{"name": "left-pad", "version": "1.3.0"}'}, [link])
+    saved = save_docker(tmp_path / "image.tar", [make_tar(debian_files({"bash": "5.2-1"})), layer])
+    inventory = list_image(str(saved))
+    (package,) = [one for one in inventory.packages if one.ecosystem == "npm"]
+    assert (package.name, package.version, package.evidence) == ("left-pad", "1.3.0", f"/{link.name}")
+    assert package.layer == sha256(layer)
+    assert not inventory.skipped
 
 
 def test_inventories_are_kept_whole_and_found_by_both_digests(tmp_path: Path) -> None:

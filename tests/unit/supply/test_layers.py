@@ -106,6 +106,54 @@ def test_hard_links_to_kept_files_are_files_and_others_are_told() -> None:
     assert [(one.what, "hard link" in one.reason) for one in view.skipped] == [("/etc/c", True)]
 
 
+def test_a_hard_link_is_read_through_its_target_when_its_layer_is_given_twice() -> None:
+    layer = make_tar(
+        {"root/store/aa": b"1", "root/store/bb": b"2", "etc/gone": b""},
+        [
+            special("etc/a", tarfile.LNKTYPE, "root/store/aa"),
+            special("etc/b", tarfile.LNKTYPE, "/root/store/bb"),
+            special("etc/again", tarfile.LNKTYPE, "root/store/aa"),
+            special("etc/dangling", tarfile.LNKTYPE, "root/store/cc"),
+            special("root/other", tarfile.LNKTYPE, "root/store/bb"),
+        ],
+    )
+    view = View(("etc/*",))
+    targets = view.add_layer(io.BytesIO(layer), "one", "layer", None)
+    assert targets == {"root/store/aa", "root/store/bb", "root/store/cc"}
+    assert (view.folders, view.entries, view.skipped, content(view, "etc/gone")) == (set(), 0, [], None)
+    assert view.add_layer(io.BytesIO(layer), "one", "layer", targets) == frozenset()
+    assert [content(view, f"etc/{name}") for name in ("a", "b", "again", "gone")] == [b"1", b"2", b"1", b""]
+    assert [one.what for one in view.skipped] == ["/etc/dangling"]
+    assert content(view, "root/store/aa") is None
+
+
+def test_a_hard_link_leads_to_what_its_target_was_when_it_was_made() -> None:
+    first, second = make_tar({"store/a": b"old"})[:1024], make_tar({"store/a": b"new"})
+    links = [special(f"etc/{name}", tarfile.LNKTYPE, "store/a") for name in ("before", "after")]
+    layer = first + links[0].tobuf() + second[:1024] + links[1].tobuf() + bytes(1024)
+    view = View(("etc/*",))
+    view.add_layer(io.BytesIO(layer), "one", "layer", view.add_layer(io.BytesIO(layer), "one", "layer", None))
+    assert (content(view, "etc/before"), content(view, "etc/after")) == (b"old", b"new")
+
+
+def test_a_hard_link_may_lead_to_a_file_of_a_layer_below() -> None:
+    below = make_tar({"usr/lib/a": b"1", "usr/lib/b": b"2"})
+    links = [special(f"etc/{name}", tarfile.LNKTYPE, f"usr/lib/{name}") for name in ("a", "b")]
+    view = view_of(below, make_tar({"usr/lib/.wh.b": b""}, links))
+    assert (content(view, "etc/a"), content(view, "etc/b")) == (b"1", None)
+    assert [one.what for one in view.skipped] == ["/etc/b"]
+
+
+def test_what_hard_links_lead_to_is_held_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layers_module, "_MAX_HELD_BYTES", 5)
+    links = [special(f"etc/{name}", tarfile.LNKTYPE, f"store/{name}") for name in ("a", "b")]
+    layer = make_tar({"store/a": b"1234", "store/b": b"5678"}, links)
+    view = View(("etc/*",))
+    view.add_layer(io.BytesIO(layer), "one", "layer", view.add_layer(io.BytesIO(layer), "one", "layer", None))
+    assert (content(view, "etc/a"), content(view, "etc/b")) == (b"1234", None)
+    assert [one.what for one in view.skipped] == ["/etc/b"]
+
+
 def test_escapes_overlong_paths_and_odd_kinds_are_told() -> None:
     view = view_of(make_tar({"../evil": b"", "p/" * 2100 + "x": b""}, [special("etc/f", tarfile.FIFOTYPE)]))
     assert [one.reason.split()[:3] for one in view.skipped] == [

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from shipwall.adapters.sbom_file import looks_like_sbom
 from shipwall.model.digest import ImageIdentity, digest_of
 from shipwall.model.errors import InputError
 from shipwall.model.package import Distribution, Inventory, Package, Skipped
-from shipwall.supply.sbom import looks_like_sbom, parse_sbom, parse_sbom_text, render_cyclonedx, render_spdx
+from shipwall.supply.sbom import parse_sbom, parse_sbom_text, render_cyclonedx, render_spdx
 from shipwall.supply.sbom.bounds import license_of_names, license_words
 
 NOW = 1_700_000_000 * 10**9

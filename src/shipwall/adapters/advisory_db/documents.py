@@ -5,7 +5,6 @@ Of a format whose files are documents themselves (Debian's tracker, secdb, KEV, 
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import zipfile
 import zlib
@@ -18,13 +17,14 @@ import msgspec
 from shipwall.model.errors import InputError, ShipwallError, StorageError
 from shipwall.model.package import Skipped
 from shipwall.supply.advisories import Format, Item
+from shipwall.supply.streams import inflate
 
 _CHUNK = 1 << 20
 _MAX_DOCUMENT_BYTES = 512 << 20
 _MAX_RECORD_BYTES = 64 << 20
 _MAX_RECORDS = 5_000_000
 _list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
-_GZIP, _ZSTD, _ZIP = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK\x03\x04"
+_ZIP = b"PK\x03\x04"
 
 
 def read_items(path: Path, kind: Format, feed: str) -> Iterator[Item]:
@@ -148,26 +148,12 @@ def _is_one_document(held: bytes) -> bool:
 
 
 def _plain(path: Path) -> Iterator[bytes]:
-    """The bytes of `path`, unfolded where it is gzip or zstd."""
+    """The bytes of `path`, unfolded where it is gzip, zstd or xz."""
     try:
         with path.open("rb") as file:
-            head = file.read(4)
-            file.seek(0)
-            if head.startswith(_GZIP):
-                with gzip.GzipFile(fileobj=file) as unfolded:
-                    yield from iter(lambda: unfolded.read(_CHUNK), b"")
-            elif head == _ZSTD:
-                import zstandard
-
-                with zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(file) as reader:
-                    yield from iter(lambda: reader.read(_CHUNK), b"")
-            else:
-                yield from iter(lambda: file.read(_CHUNK), b"")
-    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise InputError(str(path), f"is damaged: {error}", "fetch it again") from error
+            plain = inflate(file, str(path), allow_xz=True)
+            yield from iter(lambda: plain.read(_CHUNK), b"")
+    except InputError as error:
+        raise InputError(str(path), error.reason, "fetch it again") from error
     except OSError as error:
         raise _unreadable(path, error) from error
-    except Exception as error:
-        if type(error).__name__ == "ZstdError":
-            raise InputError(str(path), f"is damaged: {error}", "fetch it again") from error
-        raise

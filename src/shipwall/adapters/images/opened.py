@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import platform as machine
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from shipwall.adapters.images.background import HashThread
+from shipwall.adapters.images.background import HashThread, ReadAhead
 from shipwall.model.digest import Digest, ImageIdentity, digest_of
 from shipwall.model.errors import TrustError
 from shipwall.supply.manifest import Descriptor, ImageConfig, render_manifest
@@ -48,7 +48,8 @@ class LayerSource:
 
 @dataclass
 class OpenImage:
-    """`identity` is None for a root file system that is no image. `fill_view` reads the layers once and checks their digests.
+    """`identity` is None for a root file system that is no image. `fill_view` reads the layers, where hard links need it twice, and
+    checks their digests.
 
     `manifest` and `config_bytes` are the exact bytes the identity's digests are of; `media_type` is the manifest's.
     `is_remote`: the layers are fetched only when they are read.
@@ -62,7 +63,7 @@ class OpenImage:
     config_bytes: bytes = b""
     media_type: str = ""
     is_remote: bool = False
-    folder_filler: Callable[[View], None] | None = None
+    folder_filler: Callable[[View], object] | None = None
     closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     def __enter__(self) -> Self:
@@ -81,16 +82,27 @@ class OpenImage:
             self.folder_filler(view)
         for number, layer in enumerate(self.layers, 1):
             report(f"reading layer {number} of {len(self.layers)}")
-            with contextlib.closing(layer.open()) as raw, HashThread() as hashes:
-                stream = LayerStream(raw, layer.name, new_hash=hashes.sha256)
-                view.add_layer(stream, layer.diff_id, layer.name)
-                digests = stream.finish()
-            if layer.blob and digests.blob != layer.blob:
-                raise TrustError(
-                    layer.name, f"its bytes have the digest {digests.blob}", "fetch the image again", step="layer digest"
-                )
-            if layer.diff_id and digests.diff_id != layer.diff_id:
-                raise TrustError(layer.name, f"its tar has the digest {digests.diff_id}", "fetch the image again", step="diff id")
+            if targets := self._lay(view, layer, None):
+                self._lay(view, layer, targets)
+
+    def _lay(self, view: View, layer: LayerSource, targets: frozenset[str] | None) -> frozenset[str]:
+        """As `View.add_layer`, with the layer's digests checked each time: what lies in a file may change between two readings."""
+        with contextlib.closing(layer.open()) as raw, HashThread() as hashes:
+            stream = LayerStream(raw, layer.name, new_hash=hashes.sha256)
+            if self.is_remote:  # a network may keep a thread waiting that is to end
+                missed = view.add_layer(stream, layer.diff_id, layer.name, targets)
+            else:
+                with ReadAhead(stream) as ahead:
+                    missed = view.add_layer(ahead, layer.diff_id, layer.name, targets)
+                    ahead.drain()
+            digests = stream.finish()
+        if layer.blob and digests.blob != layer.blob:
+            raise TrustError(
+                layer.name, f"its bytes have the digest {digests.blob}", "fetch the image again", step="layer digest"
+            )
+        if layer.diff_id and digests.diff_id != layer.diff_id:
+            raise TrustError(layer.name, f"its tar has the digest {digests.diff_id}", "fetch the image again", step="diff id")
+        return missed
 
 
 def make_identity(manifest: bytes, config_digest: Digest, config: ImageConfig) -> ImageIdentity:
@@ -106,5 +118,5 @@ def manifest_of_parts(config_bytes: bytes, diff_ids: tuple[Digest, ...], sizes: 
 
 def this_platform() -> str:
     """`linux/` and this machine's architecture as images name it."""
-    name = machine.machine()
+    name = os.uname().machine
     return f"linux/{_MACHINES.get(name, name)}"

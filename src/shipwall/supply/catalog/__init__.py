@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from shipwall.model.digest import ImageIdentity
-from shipwall.model.package import Distribution, Inventory, Package, Skipped
+from shipwall.model.package import SYSTEM_TYPES, Distribution, Inventory, Package, Skipped
 from shipwall.supply.catalog.apk import APK_BASENAMES, APK_PATTERN, parse_apk
 from shipwall.supply.catalog.binaries import ELF_MAGIC, parse_binary, parse_binary_pieces
 from shipwall.supply.catalog.composer import COMPOSER_BASENAMES, parse_composer
@@ -21,7 +21,7 @@ from shipwall.supply.catalog.java import JAVA_MAGIC, JAVA_SUFFIXES, parse_java
 from shipwall.supply.catalog.join import join_parts
 from shipwall.supply.catalog.npm import NPM_BASENAMES, parse_npm
 from shipwall.supply.catalog.os_release import RELEASE_GLOBS, find_distribution
-from shipwall.supply.catalog.owners import DISTRIBUTION_ECOSYSTEMS, assign_owners
+from shipwall.supply.catalog.owners import assign_owners
 from shipwall.supply.catalog.python import (
     EGG_MAGIC,
     EGG_SUFFIXES,
@@ -105,7 +105,7 @@ def list_packages(view: View, image: ImageIdentity | None, config: dict[str, Any
 
 def _unread_databases(view: View, packages: list[Package], distribution: Distribution) -> Iterator[Skipped]:
     """Say so when the distribution's packages are not known: an image without any findings would look clean."""
-    if any(package.ecosystem in DISTRIBUTION_ECOSYSTEMS for package in packages):
+    if any(package.ecosystem in SYSTEM_TYPES for package in packages):
         return
     for folder in ("var/lib/rpm", "lib/apk/db"):
         real = view.resolve(folder)

@@ -11,11 +11,10 @@ from collections.abc import Iterable
 
 import msgspec
 
-from shipwall.model.package import Package
+from shipwall.model.package import SYSTEM_TYPES, Package
 from shipwall.supply.layers import View
 from shipwall.supply.tar import clean_path
 
-DISTRIBUTION_ECOSYSTEMS = frozenset({"deb", "apk", "rpm"})
 _MAX_PATH = 4096
 # As RPM's vendor tag names those who make distributions.
 _DISTRIBUTORS = re.compile(
@@ -52,12 +51,12 @@ def is_of_distribution(package: Package) -> bool:
     """Whether the distribution itself made `package`, as far as it can be seen: by RPM's vendor; else by where its files lie."""
     if package.ecosystem == "rpm":
         return _DISTRIBUTORS.match(package.vendor) is not None
-    return package.ecosystem in DISTRIBUTION_ECOSYSTEMS and not any(file.startswith(_OTHERS) for file in package.files)
+    return package.ecosystem in SYSTEM_TYPES and not any(file.startswith(_OTHERS) for file in package.files)
 
 
 def assign_owners(packages: list[Package]) -> list[Package]:
     """`packages`, with `owner` filled in where a distribution package owns the file that is the evidence."""
-    wanted = {_file_of(package) for package in packages if package.ecosystem not in DISTRIBUTION_ECOSYSTEMS}
+    wanted = {_file_of(package) for package in packages if package.ecosystem not in SYSTEM_TYPES}
     owners: dict[str, str] = {}
     if wanted:
         for package in packages:
@@ -68,7 +67,7 @@ def assign_owners(packages: list[Package]) -> list[Package]:
         return packages
     return [
         msgspec.structs.replace(package, owner=owners[_file_of(package)])
-        if package.ecosystem not in DISTRIBUTION_ECOSYSTEMS and _file_of(package) in owners
+        if package.ecosystem not in SYSTEM_TYPES and _file_of(package) in owners
         else package
         for package in packages
     ]

@@ -10,7 +10,7 @@ import msgspec
 
 from shipwall.model.errors import InputError
 from shipwall.model.finding import Finding, FixState, Severity
-from shipwall.supply.sbom.purls import SYSTEM_TYPES
+from shipwall.model.package import SYSTEM_TYPES
 from shipwall.supply.versions import ORDERS
 
 SEVERITIES = tuple(reversed(Severity))

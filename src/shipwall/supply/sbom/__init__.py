@@ -24,7 +24,6 @@ __all__ = [
     "MAX_SBOM_BYTES",
     "SBOM_TYPE",
     "Format",
-    "looks_like_sbom",
     "parse_sbom",
     "parse_sbom_text",
     "render_cyclonedx",
@@ -52,11 +51,6 @@ FORMATS = (
 
 render_sbom = render_cyclonedx
 """The form that Shipwall signs."""
-
-
-def looks_like_sbom(start: bytes) -> bool:
-    """Whether a file that begins with `start` can be an SBOM: it is JSON of an object. A tar, gzip or zstd never begins so."""
-    return start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
 
 
 def parse_sbom_text(data: bytes, name: str) -> Inventory:

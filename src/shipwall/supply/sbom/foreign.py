@@ -14,10 +14,10 @@ from msgspec.structs import replace
 
 from shipwall.model.digest import Digest, parse_digest
 from shipwall.model.errors import InputError
-from shipwall.model.package import Distribution, Package, Skipped
+from shipwall.model.package import SYSTEM_TYPES, Distribution, Package, Skipped
 from shipwall.supply.purl import split_source_rpm
 from shipwall.supply.sbom.bounds import MAX_TEXT
-from shipwall.supply.sbom.purls import SYSTEM_TYPES, module_of, package_of_purl
+from shipwall.supply.sbom.purls import module_of, package_of_purl
 
 _DATABASES = ("/var/lib/dpkg/", "/lib/apk/", "/usr/lib/apk/", "/var/lib/rpm/", "/usr/lib/sysimage/rpm/", "/usr/share/rpm/")
 _LOCATION = re.compile(r"syft:location:([0-9]{1,4}):(path|layerID)\Z")

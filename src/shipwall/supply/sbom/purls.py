@@ -7,11 +7,8 @@ import re
 from msgspec.structs import replace
 
 from shipwall.model.errors import InputError
-from shipwall.model.package import Distribution, Package
+from shipwall.model.package import SYSTEM_TYPES, Distribution, Package
 from shipwall.supply.purl import Purl, distribution_of, package_of, parse_purl, purl_of
-
-SYSTEM_TYPES = frozenset({"deb", "rpm", "apk"})
-"""Ecosystems of distributions: their packages have a source package and a release they belong to."""
 
 # What os-release adds to these numbers; the archives' suites are named so.
 _CODENAMES = {

@@ -16,10 +16,10 @@ import msgspec
 from shipwall import __version__
 from shipwall.model.digest import parse_digest
 from shipwall.model.errors import InputError
-from shipwall.model.package import Distribution, Inventory, Package
+from shipwall.model.package import SYSTEM_TYPES, Distribution, Inventory, Package
 from shipwall.supply.sbom.bounds import MAX_COMPONENTS, license_of_names, license_words, render_time
 from shipwall.supply.sbom.foreign import Claim, Collected, collect
-from shipwall.supply.sbom.purls import SYSTEM_TYPES, render_purl, settle_distribution
+from shipwall.supply.sbom.purls import render_purl, settle_distribution
 
 READABLE = ("SPDX-2.2", "SPDX-2.3")
 _TOOL = f"Tool: shipwall-{__version__}"
