@@ -39,9 +39,9 @@ def list_rules(rules: RulesOption = None, alone: AloneOption = False, output: Ou
     if output is Output.JSON:
         print_json({
             "rules": [
-                {"rule": rule.name, "priority": rule.priority, "action": rule.action, "enabled": rule.enabled,
-                 "events": sorted(rule.kinds), "tags": rule.tags, "untold_in_output": rule.untold, "file": rule.file,
-                 "line": rule.line}
+                {"rule": rule.name, "priority": rule.priority, "action": rule.action, "mode": rule.mode, "enabled": rule.enabled,
+                 "sequence": rule.sequence, "within_s": rule.within_ns / 1e9, "events": sorted(rule.kinds), "tags": rule.tags,
+                 "untold_in_output": rule.untold, "file": rule.file, "line": rule.line}
                 for rule in found.rules
             ],
             "skipped": [
@@ -57,7 +57,8 @@ def list_rules(rules: RulesOption = None, alone: AloneOption = False, output: Ou
     for rule in found.rules:
         techniques = " ".join(tag for tag in rule.tags if tag[:1] == "T" and tag[1:2].isdigit())
         name = neutral(rule.name) + ("" if rule.enabled else " (off)")
-        table.add_row(escape(name), rule.priority, rule.action, " ".join(sorted(rule.kinds)), escape(neutral(techniques)))
+        act = rule.action if rule.action == "alert" else f"{rule.action}, {rule.mode}"
+        table.add_row(escape(name), rule.priority, act, " ".join(sorted(rule.kinds)), escape(neutral(techniques)))
     console.print(table)
     for skipped in found.skipped:
         console.print(f"skipped: {neutral(skipped.name)}: {neutral(skipped.reason)}", markup=False, style="dim")
@@ -141,6 +142,7 @@ def explain(
     if output is Output.JSON:
         print_json({
             "rule": named.name, "description": named.description, "priority": named.priority, "action": named.action,
+            "mode": named.mode, "sequence": named.sequence, "within_s": named.within_ns / 1e9,
             "enabled": named.enabled, "tags": named.tags, "throttle": named.throttle and named.throttle._asdict(),
             "events": sorted(named.kinds), "condition": named.written,
             "expanded": render_condition(named.condition), "fields": meanings, "file": named.file, "line": named.line,
@@ -149,7 +151,7 @@ def explain(
     lines = [
         named.name,
         f"  {named.description}",
-        f"  priority {named.priority}, action {named.action}, {'on' if named.enabled else 'off'}, {named.file}:{named.line}",
+        f"  priority {named.priority}, action {named.action} ({named.mode}), {'on' if named.enabled else 'off'}, {named.file}:{named.line}",
         f"  tags: {', '.join(named.tags)}",
         *(
             [f"  at most {named.throttle.alerts} alerts in {named.throttle.per_ns / 1e9:g} s per container"]
@@ -157,9 +159,14 @@ def explain(
             else []
         ),
         f"  judged on: {', '.join(sorted(named.kinds))}",
+        *(
+            [f"  in order, in one container, within {named.within_ns / 1e9:g} s: {' → '.join(named.sequence)}"]
+            if named.sequence
+            else []
+        ),
         "",
         "condition:",
-        f"  {named.written}",
+        f"  {named.written or 'that of the last rule of its sequence'}",
         "",
         "written out:",
         f"  {render_condition(named.condition)}",
