@@ -13,7 +13,9 @@ import typer
 from shipwall.cli.output import Output, OutputOption, console, neutral, print_json
 
 if TYPE_CHECKING:
+    from shipwall.runtime.reach import Reach
     from shipwall.runtime.rules import RuleSet
+    from shipwall.runtime.rules.rule_set import Rule
     from shipwall.runtime.scene import Played, Scene
 
 app = typer.Typer(no_args_is_help=True, help="Detection rules in Falco's language: list, check, explain, test, coverage.")
@@ -72,6 +74,9 @@ def check(
 ) -> None:
     """Check rule files as the agent would load them, after the shipped ones. Errors show line, column and the likely meaning.
 
+    For each rule with an action it says what that can do on this kernel, and through what: the act is prevented, stopped before its
+    effect, or stopped after it. As root the kernel is probed; otherwise the weakest claim is made.
+
     Examples:
 
       shipwall rule check my-rules.yaml
@@ -80,10 +85,13 @@ def check(
     """
     with pointing():
         from shipwall.adapters.rule_files import load_rules
+        from shipwall.runtime.reach import render_reach
         from shipwall.runtime.rules.paths import read_paths
 
         found = load_rules(*files, shipped=not alone)
         unbounded = read_paths(found).unbounded
+        reached = _reach(found)
+    wrong = [(rule, reach) for rule, reach in reached if reach.problem]
     if output is Output.JSON:
         print_json({
             "rules": len(found.rules),
@@ -91,7 +99,9 @@ def check(
             "notices": [notice._asdict() for notice in found.notices],
             "reads_not_bounded": unbounded,
             "untold_in_output": {rule.name: rule.untold for rule in found.rules if rule.untold},
+            "actions": [reach for _, reach in reached],
         })  # fmt: skip
+        _refuse(wrong)
         return
     for skipped in found.skipped:
         place = f"{neutral(skipped.file)}:{skipped.line}"
@@ -102,7 +112,33 @@ def check(
         console.print(
             f"{neutral(name)}: sees only the reads that other rules ask for: its paths have no fixed beginning", markup=False
         )
+    for _, reach in reached:
+        for line in render_reach(reach):
+            console.print(neutral(line), markup=False)
     console.print(f"{len(found.rules)} rules loaded, {len(found.skipped)} skipped", markup=False)
+    _refuse(wrong)
+
+
+def _reach(found: RuleSet) -> list[tuple[Rule, Reach]]:
+    """What the rules with an action can do here. The kernel is probed only when one of them asks."""
+    from shipwall.kernel.features import probe_features
+    from shipwall.runtime.reach import features_asked, reach_of
+
+    acting = [rule for rule in found.rules if rule.is_judged and rule.action != "alert"]
+    features = probe_features(features_asked(acting))
+    return [(rule, reach) for rule in acting if (reach := reach_of(rule, features)) is not None]
+
+
+def _refuse(wrong: list[tuple[Rule, Reach]]) -> None:
+    """Say what cannot be done here, with its place; end with the exit code of a wrong text."""
+    from shipwall.model.errors import InputError
+
+    for rule, reach in wrong:
+        line, column = rule.action_at
+        error = InputError(rule.file, f"{rule.name}: {reach.problem}", reach.next_step, line_number=line, column=column)
+        sys.stderr.write(f"shipwall: {neutral(error.line())}\n")
+    if wrong:
+        raise typer.Exit(InputError.exit_code)
 
 
 @app.command("explain")

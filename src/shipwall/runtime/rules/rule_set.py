@@ -143,7 +143,7 @@ class RuleSet:
 
     def _make(self, struct: type[Event], name: str) -> tuple[tuple[Rule, ...], Judge] | None:
         kind = KIND_OF[struct]
-        left = [(rule, _for_type(tree, kind, name)) for rule, tree in self.by_event.get(struct, ())]
+        left = [(rule, left_for_type(tree, kind, name)) for rule, tree in self.by_event.get(struct, ())]
         open_ = [(rule, tree) for rule, tree in left if tree is not False]
         if not open_:
             return None
@@ -486,7 +486,7 @@ def left_to_ask(tree: Condition, kind: str) -> Condition | bool:
     return specialise(tree, lambda leaf: known_result(leaf, kind))
 
 
-def _for_type(tree: Condition | bool, kind: str, name: str) -> Condition | bool:
+def left_for_type(tree: Condition | bool, kind: str, name: str) -> Condition | bool:
     """What remains for events of `kind` whose `evt.type` is `name`."""
     return tree if isinstance(tree, bool) else specialise(tree, lambda leaf: known_result(leaf, kind, (name,)))
 
