@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Detection rules in Falco's language: list, check, explain, test, coverage.")
 
 RulesOption = Annotated[list[Path] | None, typer.Option("--rules", help="rule file or folder after the shipped ones; repeatable")]
+StateOption = Annotated[Path | None, typer.Option("--state", help="folder of this installation")]
 AloneOption = Annotated[bool, typer.Option("--alone", help="leave the shipped rules out")]
 
 
@@ -117,6 +118,68 @@ def check(
             console.print(neutral(line), markup=False)
     console.print(f"{len(found.rules)} rules loaded, {len(found.skipped)} skipped", markup=False)
     _refuse(wrong)
+
+
+@app.command("mode")
+def mode(
+    rule: Annotated[str, typer.Argument(help="name of the rule; without one, the modes this node sets are listed")] = "",
+    wanted: Annotated[
+        str, typer.Argument(metavar="[monitor|enforce|default]", help="what the rule's action does on this node")
+    ] = "",
+    rules: RulesOption = None,
+    state: StateOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Let a rule's action only be told (monitor) or done (enforce) on this node, whatever the rule's file says. The agent follows at once.
+
+    Nothing is enforced before `shipwall function set actions enforce`.
+
+    Examples:
+
+      shipwall rule mode "Program not in the image executed" enforce
+
+      shipwall rule mode "Program not in the image executed" default
+
+      shipwall rule mode
+    """
+    from shipwall.adapters.instance import find_instance
+    from shipwall.adapters.rule_modes import read_rule_modes, write_rule_mode
+
+    instance = find_instance(state)
+    if rule:
+        modes = write_rule_mode(instance, *_checked_mode(rule, wanted, rules or []))
+    else:
+        modes = read_rule_modes(instance)
+    if output is Output.JSON:
+        print_json(modes)
+        return
+    for name, own in sorted(modes.items()):
+        console.print(neutral(f"{own:8} {name}"), markup=False)
+    if not modes:
+        console.print("every rule has the mode of its own file")
+
+
+def _checked_mode(rule: str, wanted: str, rules: list[Path]) -> tuple[str, str]:
+    """The rule's own name, and its mode, empty for that of its file. Raises InputError."""
+    from shipwall.lang.diagnostic import did_you_mean
+    from shipwall.model.errors import InputError
+
+    if wanted not in {"monitor", "enforce", "default"}:
+        hint = did_you_mean(wanted, ("monitor", "enforce", "default")) or "one of monitor, enforce, default"
+        raise InputError(f"mode {wanted[:40]!r}", "is not known", hint)
+    with pointing():
+        from shipwall.adapters.rule_files import load_rules
+
+        found = load_rules(*rules)
+    named = found.find(rule)
+    if wanted == "default":
+        return (rule if named is None else named.name), ""  # also of a rule that is no more
+    if named is None:
+        hint = did_you_mean(rule, [one.name for one in found.rules]) or "name its file with --rules"
+        raise InputError(f"rule {rule[:80]!r}", "does not exist", hint)
+    if named.action == "alert":
+        raise InputError(f"rule {named.name!r}", "has no action", "add `action: kill` or another one to it")
+    return named.name, wanted
 
 
 def _reach(found: RuleSet) -> list[tuple[Rule, Reach]]:

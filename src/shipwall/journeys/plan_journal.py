@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import NamedTuple
 
 import msgspec
 
 from shipwall.adapters.journal import Entry, Journal
+from shipwall.model.alert import Alert
 from shipwall.response.plan import Plan
 
 
@@ -20,6 +22,31 @@ def read_plans(journal: Journal) -> list[tuple[Plan, dict[str, Entry]]]:
         if "plan" in last and "plan" in last["plan"].facts:
             with suppress(msgspec.ValidationError):
                 found.append((msgspec.convert(last["plan"].facts["plan"], Plan), last))
+    return found
+
+
+class Asked(NamedTuple):
+    """A plan that waits, or waited, for a person. `status`: waiting, approved (and perhaps not begun), over."""
+
+    plan: Plan
+    alert: Alert | None
+    status: str
+
+
+def read_approvals(journal: Journal) -> list[Asked]:
+    """Every plan that was to be approved, oldest first."""
+    found = []
+    last = journal.last()
+    for (key, act), entry in last.items():
+        if act != "approval" or "plan" not in entry.facts:
+            continue
+        status = {"begun": "waiting", "confirmed": "approved"}.get(entry.status, "over")
+        if status == "approved" and (key, "plan") in last:
+            status = "over"
+        with suppress(msgspec.ValidationError):
+            told = entry.facts.get("alert")
+            alert = None if told is None else msgspec.convert(told, Alert)
+            found.append(Asked(msgspec.convert(entry.facts["plan"], Plan), alert, status))
     return found
 
 

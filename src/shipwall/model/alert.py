@@ -8,6 +8,9 @@ from shipwall.model.container import Process
 from shipwall.model.digest import Digest
 from shipwall.model.event import AnyEvent
 
+PRIORITIES = ("Emergency", "Alert", "Critical", "Error", "Warning", "Notice", "Informational", "Debug")
+"""Most urgent first."""
+
 
 class Why(msgspec.Struct, frozen=True, kw_only=True):
     """One comparison of the rule's condition: its source text, the value the field had, and its result."""

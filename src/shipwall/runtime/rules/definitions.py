@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from shipwall.lang.diagnostic import SourceError, did_you_mean
 from shipwall.lang.yaml_text import Node, parse_yaml
+from shipwall.model.alert import PRIORITIES
 
-PRIORITIES = ("Emergency", "Alert", "Critical", "Error", "Warning", "Notice", "Informational", "Debug")
 ACTIONS = ("alert", "deny", "kill", "stop", "freeze")
 RULE_MODES = ("monitor", "enforce")
 STEPS_OF_SEQUENCES = range(2, 9)
