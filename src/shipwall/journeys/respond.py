@@ -29,6 +29,7 @@ from shipwall.journeys.plan_journal import (
     read_plans,
     receipts_of,
     stands_frozen,
+    try_again_ns,
 )
 from shipwall.journeys.response_steps import Json, Steps, Work
 from shipwall.kernel.freezer import Freezer
@@ -181,8 +182,9 @@ class Responder:
     def carry_out(self, plan: Plan, alert: Alert | None = None, events: Sequence[AnyEvent] = ()) -> Outcome:
         """Carry out `plan`. `events`: what the container did in the 30 s before. One that was begun before is left to `resume`.
 
-        A step that fails is journalled and told; later steps are still tried (a service is not left down for want of disk), except
-        that nothing follows a failed freeze. *Raises*: nothing of ShipwallError; failures are in the outcome.
+        A step that fails is journalled and told, and tried again by `resume`: MAX_TRIES times, but as long as it takes where only a disk is
+        full. Later steps are still tried (a service is not left down for want of disk), except that nothing follows a failed freeze.
+        *Raises*: nothing of ShipwallError; failures are in the outcome.
         """
         with self._guard:
             early_ns = self._early.pop(plan.id, None)
@@ -363,6 +365,11 @@ class Responder:
                     finish(plan, last[act].facts)
                 return None
         if last["plan"].status == "begun":
+            if self._now_ns() < try_again_ns(self.journal, plan.id):
+                with suppress(ShipwallError):
+                    if stands_frozen(plan, last) and self._steps.find_status(plan.container) in {"running", "paused"}:
+                        self._steps.freeze_again(plan)
+                return None
             return self._run(work, is_new=False)
         if stands_frozen(plan, last):
             self._keep_frozen(plan)
@@ -451,7 +458,7 @@ class Responder:
         except ShipwallError as error:
             duration = time.monotonic_ns() - started
             with suppress(StorageError):
-                self.journal.fail(plan.id, step, why=error.line())
+                self.journal.fail(plan.id, step, why=error.line(), disk=isinstance(error, StorageError))
             self._tell(plan, step, "failed", error.line())
             return StepResult(step=step, status="failed", duration_ns=duration, detail=error.line())
         self._tell(plan, step, "confirmed", detail)
