@@ -32,6 +32,12 @@ def response_policy_path(instance: Instance) -> Path:
     return instance.state / "response.yaml"
 
 
+def keep_response_policy(instance: Instance, text: bytes) -> None:
+    """Put the policy in `text`, which the caller has read without a mistake, in force. Raises StorageError."""
+    instance.state.mkdir(parents=True, exist_ok=True, mode=0o711)
+    write_whole(response_policy_path(instance), text, 0o600)
+
+
 def read_functions(instance: Instance) -> dict[str, str]:
     """Mode of every function. Raises InputError for a file that is not what `write_function` writes."""
     modes = {name: choices[0] for name, choices in MODES.items()}

@@ -351,6 +351,7 @@ class Agent:
         try:
             for outcome in self.responder.resume():
                 say(f"plan {outcome.plan.id}: resumed, {'done' if outcome.done else 'not done yet'}")
+                self.acting.carried_out(outcome)
             self._expire()
         except ShipwallError as error:
             say(f"resume: {error.line()}")

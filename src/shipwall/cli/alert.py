@@ -239,7 +239,7 @@ def _summary(event: Row) -> str:
 
 
 def _stopped(row: Row) -> str:
-    return str(row["stopped"]) or ("refused by the system" if row["denied"] else "-")
+    return str(row["stopped"]) or ("refused by the system" if row["denied"] else str(row.get("acted") or "-"))
 
 
 def _print_why(row: Row) -> None:

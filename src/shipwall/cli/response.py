@@ -39,14 +39,12 @@ def set_policy(
 
       shipwall response set response.yaml
     """
-    from shipwall.adapters.files import write_whole
-    from shipwall.adapters.functions import read_functions, response_policy_path
+    from shipwall.adapters.functions import keep_response_policy, read_functions
     from shipwall.adapters.instance import find_instance
 
     instance = find_instance(state)
-    text, policy = _read(file)
-    instance.state.mkdir(parents=True, exist_ok=True, mode=0o711)
-    write_whole(response_policy_path(instance), text, 0o600)
+    text, policy = read_policy(file)
+    keep_response_policy(instance, text)
     mode = read_functions(instance)["response"]
     if output is Output.JSON:
         print_json({"entries": len(policy.entries), "response": mode})
@@ -65,7 +63,7 @@ def show(state: StateOption = None, output: OutputOption = Output.TABLE) -> None
 
       shipwall response show --output json
     """
-    text, policy = _read(_kept(state))
+    text, policy = read_policy(_kept(state))
     if output is Output.JSON:
         print_json(policy)
     else:
@@ -93,7 +91,7 @@ def check(
 
       shipwall response check response.yaml --dry-run
     """
-    _, policy = _read(file or _kept(state))
+    _, policy = read_policy(file or _kept(state))
     rehearsal = _rehearse(policy, state) if dry_run else None
     if output is Output.JSON:
         print_json({"entries": len(policy.entries), "policy": policy, "rehearsal": rehearsal})
@@ -181,7 +179,7 @@ def _kept(state: Path | None) -> Path:
     return path
 
 
-def _read(path: Path) -> tuple[bytes, ResponsePolicy]:
+def read_policy(path: Path) -> tuple[bytes, ResponsePolicy]:
     """Text and meaning of a policy; a mistake in it ends the command with its place."""
     from shipwall.model.errors import InputError
     from shipwall.response.policy import parse_response_policy

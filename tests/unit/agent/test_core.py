@@ -6,10 +6,10 @@ from shipwall.agent.core import RECORDED_NS, Act, Core, Enforce, LookUp, Send, f
 from shipwall.model.alert import Silence
 from shipwall.model.container import ContainerFacts
 from shipwall.model.digest import ImageIdentity, digest_of
-from shipwall.model.event import AnyEvent, Cgroup, Exec
+from shipwall.model.event import AnyEvent, Cgroup, Exec, Namespace
 from shipwall.model.package import Distribution, Inventory, Package
 from shipwall.model.wire import AlertRaised, ContainerSeen
-from shipwall.response.act import Order
+from shipwall.response.act import RUNTIME, Order, Withheld
 from shipwall.runtime.rules import parse_rules
 from shipwall.runtime.watch import Watch
 
@@ -153,3 +153,24 @@ def test_the_node_decides_whether_a_rule_enforces() -> None:
     lowered = _acting_core()
     lowered.modes_known({"Any program": "monitor"}, is_enforcing=True)
     assert acted(lowered) == "would have: kill"
+
+
+def test_the_engines_runtime_is_not_killed_before_it_has_become_the_container() -> None:
+    """runc's own process inside a new container acts like an intruder; its exec of the container's program ends that."""
+    rules = RULE.replace("evt.type = execve", "evt.type = unshare").replace(
+        "WARNING\n", "WARNING\n  action: kill\n  mode: enforce\n"
+    )
+    core = Core("node", Watch(parse_rules(rules, "rules.yaml"), "node"), lambda _digest: None)
+    core.modes_known({}, is_enforcing=True)
+    core.handle_event(_made(), 0)
+
+    def unshare(comm: str) -> Order | Withheld:
+        event = Namespace(**{**_header(SECOND), "comm": comm}, cgroup_id=7, act="unshare", flags=1, syscall="unshare")  # type: ignore[arg-type]
+        (decision,) = [effect.decision for effect in core.handle_event(event, SECOND) if isinstance(effect, Enforce)]
+        return decision
+
+    setting_up = unshare("runc:[2:INIT]")
+    assert isinstance(setting_up, Withheld)
+    assert setting_up.cause == RUNTIME
+    core.handle_event(_exec(), SECOND)
+    assert isinstance(unshare("runc:[2:INIT]"), Order), "a name alone protects nobody"
