@@ -7,7 +7,7 @@ Inputs are events of the sensor, facts about containers that arrive later, silen
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -18,6 +18,7 @@ from shipwall.model.event import AnyEvent, Cgroup, Exec, Lost
 from shipwall.model.package import Inventory
 from shipwall.model.wire import AlertRaised, ContainerSeen, EventsSeen, Message
 from shipwall.response.act import Order, Withheld, decide_act
+from shipwall.response.plan import environment_of
 from shipwall.runtime.decode import container_of_cgroup
 from shipwall.runtime.facts import Context
 from shipwall.runtime.observed import Executed
@@ -82,7 +83,7 @@ class Core(Context):
         self._owners: dict[Digest, dict[str, str]] = {}
         self.executed = Executed()
         self._modes = {rule.name: rule.mode for rule in watch.rules.rules}
-        self._own_modes: dict[str, str] = {}
+        self._own_modes: Mapping[str, Mapping[str, str]] = {}
         self._is_enforcing = False
 
     # what the rules may ask (runtime.watch.Context)
@@ -125,15 +126,21 @@ class Core(Context):
         """The hosts that rules name were resolved: address → names."""
         self._names = names
 
-    def modes_known(self, own: dict[str, str], *, is_enforcing: bool) -> None:
-        """The modes this node sets for rules, and whether any rule may enforce here at all."""
+    def modes_known(self, own: Mapping[str, Mapping[str, str]], *, is_enforcing: bool) -> None:
+        """The modes this node sets for rules by environment (empty: all others), and whether any rule may enforce here at all."""
         self._own_modes, self._is_enforcing = own, is_enforcing
 
-    def mode_of(self, rule: str) -> str:
-        """Whether `rule` enforces or monitors on this node, now."""
+    def mode_of(self, rule: str, container: str) -> str:
+        """Whether `rule` enforces or monitors on this node in the environment of `container`, now.
+
+        A container of which the engine has not told yet is in no environment.
+        """
         if not self._is_enforcing:
             return "monitor"
-        return self._own_modes.get(rule) or self._modes.get(rule, "monitor")
+        own = self._own_modes.get(rule, {})
+        facts = self.containers.get(container)
+        environment = environment_of(facts) if facts is not None else ""
+        return own.get(environment) or own.get("") or self._modes.get(rule, "monitor")
 
     def handle_event(self, event: AnyEvent, now_ns: int) -> list[Effect]:
         """Effects of one event of the sensor."""
@@ -242,7 +249,7 @@ class Core(Context):
 
     def _decide(self, alert: Alert) -> Order | Withheld | None:
         is_runtime = self.watch.processes.is_runtime(alert.event.pid)
-        return decide_act(alert, self.mode_of(alert.rule), is_runtime=is_runtime)
+        return decide_act(alert, self.mode_of(alert.rule, alert.container), is_runtime=is_runtime)
 
     def _act(self, alert: Alert) -> Act:
         decision = self._decide(alert)

@@ -126,6 +126,9 @@ def mode(
     wanted: Annotated[
         str, typer.Argument(metavar="[monitor|enforce|default]", help="what the rule's action does on this node")
     ] = "",
+    environment: Annotated[
+        str, typer.Option(help="only for containers with the label shipwall.environment=THIS; without it for all others")
+    ] = "",
     rules: RulesOption = None,
     state: StateOption = None,
     output: OutputOption = Output.TABLE,
@@ -138,6 +141,8 @@ def mode(
 
       shipwall rule mode "Program not in the image executed" enforce
 
+      shipwall rule mode "Program not in the image executed" monitor --environment production
+
       shipwall rule mode "Program not in the image executed" default
 
       shipwall rule mode
@@ -147,14 +152,15 @@ def mode(
 
     instance = find_instance(state)
     if rule:
-        modes = write_rule_mode(instance, *_checked_mode(rule, wanted, rules or []))
+        modes = write_rule_mode(instance, *_checked_mode(rule, wanted, rules or []), environment)
     else:
         modes = read_rule_modes(instance)
     if output is Output.JSON:
         print_json(modes)
         return
-    for name, own in sorted(modes.items()):
-        console.print(neutral(f"{own:8} {name}"), markup=False)
+    for name, of in sorted(modes.items()):
+        for where, own in sorted(of.items()):
+            console.print(neutral(f"{own:8} {name}" + (f" in {where}" if where else "")), markup=False)
     if not modes:
         console.print("every rule has the mode of its own file")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from shipwall.agent.core import RECORDED_NS, Act, Core, Enforce, LookUp, Send, file_owners
 from shipwall.model.alert import Silence
 from shipwall.model.container import ContainerFacts
@@ -131,7 +133,7 @@ def test_a_freeze_waits_for_facts_and_says_then_that_it_was_ordered() -> None:
     core = _acting_core(action="freeze")
     assert not any(isinstance(effect, Enforce | Act) for effect in core.handle_event(_exec(), SECOND))
     assert [effect.is_ordered for effect in core.handle_container(FACTS, SECOND) if isinstance(effect, Act)] == [True]
-    core.modes_known({"Any program": "monitor"}, is_enforcing=True)
+    core.modes_known({"Any program": {"": "monitor"}}, is_enforcing=True)
     later = core.handle_event(_exec(2 * SECOND), 2 * SECOND)
     assert [effect.is_ordered for effect in later if isinstance(effect, Act)] == [False]
 
@@ -148,11 +150,23 @@ def test_the_node_decides_whether_a_rule_enforces() -> None:
     assert acted(_acting_core(is_enforcing=False)) == "would have: kill"
     assert acted(_acting_core()) == ""
     raised = _acting_core("monitor")
-    raised.modes_known({"Any program": "enforce"}, is_enforcing=True)
+    raised.modes_known({"Any program": {"": "enforce"}}, is_enforcing=True)
     assert acted(raised) == ""
     lowered = _acting_core()
-    lowered.modes_known({"Any program": "monitor"}, is_enforcing=True)
+    lowered.modes_known({"Any program": {"": "monitor"}}, is_enforcing=True)
     assert acted(lowered) == "would have: kill"
+
+
+def test_modes_by_environment() -> None:
+    core = _acting_core()
+    core.modes_known({"Any program": {"production": "monitor", "staging": "enforce"}}, is_enforcing=True)
+    core.handle_container(msgspec.structs.replace(FACTS, labels={"shipwall.environment": "production"}), 0)
+    assert core.mode_of("Any program", ID) == "monitor"
+    core.handle_container(msgspec.structs.replace(FACTS, labels={"shipwall.environment": "staging"}), 0)
+    assert core.mode_of("Any program", ID) == "enforce"
+    core.modes_known({"Any program": {"production": "enforce", "": "monitor"}}, is_enforcing=True)
+    assert core.mode_of("Any program", ID) == "monitor"
+    assert core.mode_of("A rule that is no more", ID) == "monitor"
 
 
 def test_the_engines_runtime_is_not_killed_before_it_has_become_the_container() -> None:

@@ -89,8 +89,11 @@ def test_the_node_sets_modes_of_rules_that_act(tmp_path: Path) -> None:
     shipped = "Program not in the image executed"
     assert "every rule has the mode of its own file" in _run("mode", *state)[1]
     assert _run("mode", shipped.lower(), "enforce", *state) == (0, f"enforce  {shipped}\n")
-    assert json.loads(_run("mode", "--output", "json", *state)[1]) == {shipped: "enforce"}
-    assert read_rule_modes(Instance(tmp_path)) == {shipped: "enforce"}
+    assert json.loads(_run("mode", "--output", "json", *state)[1]) == {shipped: {"": "enforce"}}
+    said = _run("mode", shipped, "monitor", "--environment", "production", *state)[1]
+    assert said == f"enforce  {shipped}\nmonitor  {shipped} in production\n"
+    assert read_rule_modes(Instance(tmp_path)) == {shipped: {"": "enforce", "production": "monitor"}}
+    assert _run("mode", shipped, "default", "--environment", "production", *state) == (0, f"enforce  {shipped}\n")
     for words, said in (
         ((shipped, "enforced"), "did you mean 'enforce'?"),
         (("Sensitive file read", "enforce"), "has no action"),
@@ -101,6 +104,6 @@ def test_the_node_sets_modes_of_rules_that_act(tmp_path: Path) -> None:
         assert said in refused.exception.line()
     assert _run("mode", shipped, "default", *state)[0] == 0
     assert read_rule_modes(Instance(tmp_path)) == {}
-    (tmp_path / "rule-modes.json").write_text('{"X": "perhaps"}')
+    (tmp_path / "rule-modes.json").write_text('{"X": {"": "perhaps"}}')
     with pytest.raises(InputError, match="perhaps"):
         read_rule_modes(Instance(tmp_path))
