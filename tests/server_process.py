@@ -182,7 +182,9 @@ class PlayedAgent:
             self.silences.append(message)
         elif isinstance(message, Command):
             self.commands.append(message)
-            if self.answering:
+            if self.answering and message.plan:
+                self._link.send(CommandResult(id=message.id, done=True, detail=f"{message.action} {message.plan}"))
+            elif self.answering:
                 state = {"freeze": "frozen", "thaw": "running", "destroy": "gone"}[message.action]
                 facts = msgspec.structs.replace(self._states[message.target], state=state)
                 with self._lock:
@@ -254,6 +256,14 @@ def tell_story(agent: PlayedAgent, now_ns: int, evidence: Path | None = None) ->
     attack = now_ns - 70 * S
     agent.say(*_attack(attack), *_response(attack + 9 * S, evidence))
     agent.say(*(a_health(now_ns - (60 - i) * 2 * S, 41_000 + i * 900 + (i * i * 37) % 600 * 3, i) for i in range(60)))
+
+
+def a_waiting_plan(plan: str, time_ns: int, container: str = SHOP_ID) -> ResponseStep:
+    """A plan that waits for a person."""
+    return ResponseStep(
+        node=NODE, plan=plan, alert="a-back", container=container, step="approval", status="waiting", time_ns=time_ns,
+        detail="freeze, capture; until 2026-11-26 12:00:00Z",
+    )  # fmt: skip
 
 
 def a_health(time_ns: int, delivered: int, index: int = 0) -> Health:

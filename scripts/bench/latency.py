@@ -29,6 +29,7 @@ from shipwall.journeys.respond import Responder
 from shipwall.kernel.cgroups import read_id
 from shipwall.kernel.freezer import Freezer, Group
 from shipwall.kernel.sensor import CHILDREN, EVENTS, KILL_DRIFT
+from shipwall.kernel.signals import Signals
 from shipwall.model.alert import Alert
 from shipwall.model.container import ContainerFacts
 from shipwall.response.plan import Declined, plan_response
@@ -95,6 +96,7 @@ def measure(count: int = COUNT) -> tuple[str, list[Row]]:
     with places() as made, watching() as node:
         node.sensor.watch_parent(made.parent, EVENTS | CHILDREN)
         rows = [spread("call to alert", alerts(node, made, count)), spread("call to killed", kills(node, made, count))]
+        rows.append(spread("call to ended by the agent, after the act", ends(node, made, count // 4)))
         rows += freezes(node, made, count, 0)
         rows += freezes(node, made, count, BUSY)
         proof = f"sensor attached, {len(node.alerts)} alerts raised, 0 events lost"
@@ -128,6 +130,26 @@ def kills(node: Node, made: Places, count: int) -> list[int]:
     if len(node.alerts) - before != count or any((status, wrote) != (-9, "") for _, _, status, wrote in done):
         sys.exit("bench: a program that should have been killed was not")
     return [node.ended[pid] - began_ns for pid, began_ns, _, _ in done]
+
+
+def ends(node: Node, made: Places, count: int) -> list[int]:
+    """Nanoseconds until the kernel saw the process end that the agent killed for a rule with `action: kill`."""
+    signals, taken = Signals(), []
+    for _ in range(count):
+        with made.place() as place, offender(place, fillers=0) as child:
+
+            def act(alert: Alert) -> None:
+                signals.send("kill", alert.event.pid, node.sensor.boot_ns(alert.event.time_ns))
+
+            node.on_alert = act
+            settle(node)
+            say(child, "go")
+            alert, _ = node.until_alert()
+            node.on_alert = lambda _alert: None
+            check(alert, ALERTING, place)
+            node.until(lambda: child.pid in node.ended, "the end of the killed process")
+            taken.append(node.ended.pop(child.pid) - int(hear(child)))
+    return taken
 
 
 def freezes(node: Node, made: Places, count: int, fillers: int) -> list[Row]:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import secrets
 import shutil
-import subprocess
-import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.images import busybox_rootfs as make_busybox_rootfs
 
 from shipwall.adapters.engine import Engine
 from shipwall.adapters.instance import Instance
 from shipwall.adapters.private_engine import PrivateEngine
 from shipwall.adapters.registry import Registry
-from shipwall.adapters.tools import unpack_package
 
 
 @pytest.fixture(scope="session")
@@ -63,28 +60,8 @@ def fresh_name() -> Callable[[str], str]:
 
 @pytest.fixture(scope="session")
 def busybox_rootfs() -> bytes:
-    """The tar of a root file system with Debian's static busybox, all its applets, passwd and os-release; no dpkg database."""
-    busybox = unpack_package("busybox-static") / "bin/busybox"
-    applets = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True, timeout=10).stdout.split()
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as archive:
-
-        def add(name: str, data: bytes = b"", mode: int = 0o644, kind: bytes = tarfile.REGTYPE, target: str = "") -> None:
-            entry = tarfile.TarInfo(name)
-            entry.mode, entry.type, entry.linkname, entry.size = mode, kind, target, len(data)
-            archive.addfile(entry, io.BytesIO(data))
-
-        for folder in ("bin", "etc", "dev", "proc", "sys", "root", "var", "home"):
-            add(folder, mode=0o755, kind=tarfile.DIRTYPE)
-        add("tmp", mode=0o1777, kind=tarfile.DIRTYPE)
-        add("bin/busybox", busybox.read_bytes(), 0o755)
-        for applet in applets:
-            if applet != "busybox":
-                add(f"bin/{applet}", kind=tarfile.SYMTYPE, target="busybox")
-        add("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n")
-        add("etc/group", b"root:x:0:\nnogroup:x:65534:\n")
-        add("etc/os-release", b'ID=debian\nVERSION_ID="12"\nVERSION_CODENAME=bookworm\n')
-    return buffer.getvalue()
+    """As `tests.images.busybox_rootfs`, made once."""
+    return make_busybox_rootfs()
 
 
 @pytest.fixture(scope="session")

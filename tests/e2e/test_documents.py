@@ -12,19 +12,23 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from tests.commands import CommandRefusedError, check_words, parse_command, segments_of
-from tests.images import debian_files, make_tar
+from tests.images import busybox_rootfs, debian_files, make_tar
 from tests.registries import push_layers, run_registry
 from typer.main import get_command
 
 from shipwall.adapters.instance import Instance
+from shipwall.adapters.link import Link
+from shipwall.adapters.private_engine import PrivateEngine
 from shipwall.adapters.registry import Registry
 from shipwall.cli.app import build_app
 from shipwall.journeys.uninstall import uninstall
+from shipwall.model.wire import Answer, Query
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(path for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")) if not path.name.startswith("."))
@@ -196,6 +200,88 @@ def _job(machine: Machine, command: str) -> None:
     assert json.loads((machine.folder / "shop.sarif").read_bytes())["version"] == "2.1.0"
 
 
+def _write(machine: Machine, document: str) -> None:
+    """The files that the document shows: blocks that begin with their name."""
+    for _, content in blocks_of((ROOT / document).read_text()):
+        name, _, rest = content.partition("\n")
+        if name.startswith("# ") and name.endswith(".yaml"):
+            (machine.folder / name.removeprefix("# ")).write_text(rest)
+
+
+def _check_rules(machine: Machine, command: str) -> None:
+    _write(machine, "docs/guide/responding.md")
+    said = machine.run(command)
+    assert "Download tool run: kill, monitor: stopped after it" in said
+    assert "Program not in the image executed: kill, monitor: stopped before its effect" in said
+
+
+def _says(*words: str) -> Callable[[Machine, str], None]:
+    """Runs the command, whose answer has these words."""
+
+    def judge(machine: Machine, command: str) -> None:
+        said = " ".join(machine.run(command).split())
+        missing = [word for word in words if word not in said]
+        assert missing == [], said
+
+    return judge
+
+
+def _attack(machine: Machine) -> int:
+    """Download, then make executable, in the container `shop` of the private engine; the exit code of the download tool."""
+    engine = PrivateEngine(machine.instance)
+    with engine.engine() as client:
+        if not client.containers(filters={"name": ["^/shop$"]}):
+            client.import_rootfs([busybox_rootfs()], "shop", "1", ["CMD /bin/sh", "ENV PATH=/bin"])
+            body = {"Image": "shop:1", "Cmd": ["sleep", "600"], "Labels": {"shipwall.service": "shop"}}
+            client.start(client.create("shop", body))
+        code, _ = client.exec_run("shop", ["timeout", "1", "nc", "-l", "-p", "9999"])
+        client.exec_run("shop", ["chmod", "755", "/etc/passwd"])
+    return code
+
+
+def _until(machine: Machine, command: str, word: str) -> str:
+    """The command's answer, once `word` is in it."""
+    deadline = time.monotonic() + 20
+    while word not in (said := machine.run(command)):
+        assert time.monotonic() < deadline, said
+        time.sleep(0.2)
+    return said
+
+
+def _alerts(machine: Machine, command: str) -> None:
+    assert _attack(machine) == 128 + signal.SIGTERM, "it is only watched: its own time ended it"
+    _until(machine, command, "Critical")
+    rows = json.loads(machine.run("shipwall alert list --output json"))
+    acted = {row["rule"]: row["acted"] for row in rows}
+    assert acted["Download tool run"] == "would have: kill"
+    (whole,) = [row for row in rows if row["rule"] == "Downloaded, then made executable"]
+    assert [step["rule"] for step in whole["sequence"]] == ["Download tool run", "File made executable"]
+
+
+def _waiting(machine: Machine, command: str) -> None:
+    deadline = time.monotonic() + 10
+    with Link(machine.instance.link_socket, "cli") as link:
+        while True:  # until the agent says that it has followed
+            answer = link.ask(Query(what="health", limit=1))
+            assert isinstance(answer, Answer)
+            functions = answer.rows[-1]["functions"]
+            if isinstance(functions, dict) and functions["actions"] == functions["response"] == "enforce":
+                break
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    assert _attack(machine) == 128 + signal.SIGKILL
+    _until(machine, command, "approval waiting")
+    (plan,) = json.loads(machine.run(command + " --output json"))
+    machine.environment["PLAN"] = plan["plan"]
+
+
+def _approve(machine: Machine, command: str) -> None:
+    assert "freeze confirmed; capture confirmed" in machine.run(command)
+    with PrivateEngine(machine.instance).engine() as client:
+        assert client.inspect_container("shop")["State"]["Status"] == "paused"
+    assert json.loads(machine.run("shipwall response list --waiting --output json")) == []
+
+
 # THE table: how each command that a document shows is run and judged.
 RUN: dict[str, Callable[[Machine, str], None]] = {
     "make demo": _make,
@@ -211,6 +297,19 @@ RUN: dict[str, Callable[[Machine, str], None]] = {
     "shipwall image find 'libssl3 < 3.0.12'": _found,
     "shipwall fleet list": _listed,
     "shipwall image scan shop.tar --fail-on 'finding.severity >= CRITICAL && finding.fixed' --output sarif --to shop.sarif": _job,
+    "shipwall rule check my-rules.yaml": _check_rules,
+    "shipwall response check response.yaml": _says("2 entries, no mistake"),
+    "shipwall up --rules my-rules.yaml": _up,
+    "shipwall response set response.yaml": _says("2 entries in force", "plans are only told"),
+    "shipwall alert list": _alerts,
+    "shipwall response check response.yaml --dry-run": _says(
+        "1 plans, nothing is done", "container shop", "0 of 1 containers of shop"
+    ),
+    'shipwall rule mode "Download tool run" enforce --rules my-rules.yaml': _says("enforce Download tool run"),
+    "shipwall function set actions enforce": _says("actions enforce"),
+    "shipwall function set response enforce": _says("response enforce"),
+    "shipwall response list --waiting": _waiting,
+    'shipwall response approve "$PLAN" --reason "confirmed with the shop\'s team"': _approve,
 }
 
 

@@ -7,6 +7,7 @@ import json
 import secrets
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -21,6 +22,7 @@ from shipwall.adapters.evidence import EvidenceStore
 from shipwall.adapters.journal import Journal
 from shipwall.adapters.keys import Keys
 from shipwall.adapters.private_engine import PrivateEngine
+from shipwall.journeys import respond
 from shipwall.journeys.collect import KEY_NAME, seal_with, verify_evidence
 from shipwall.journeys.respond import Outcome, Responder
 from shipwall.kernel.freezer import Freezer
@@ -30,7 +32,7 @@ from shipwall.model.errors import InputError, RemoteError, TrustError
 from shipwall.model.event import Exec
 from shipwall.model.wire import Command, EvidenceStored, Message, ResponseStep
 from shipwall.response.evidence import read_bundle
-from shipwall.response.plan import Declined, Plan, frozen_name, plan_response
+from shipwall.response.plan import Declined, Plan, frozen_name, plan_command, plan_response
 from shipwall.response.policy import parse_response_policy
 
 pytestmark = [pytest.mark.engine, pytest.mark.root]
@@ -289,8 +291,12 @@ def test_killed_at(instant: str, private_engine: PrivateEngine, engine: Engine, 
     assert engine.inspect_container(fresh["Id"])["NetworkSettings"]["Ports"]["80/tcp"][0]["HostPort"] == str(victim.port)
 
 
-def test_full_disk(engine: Engine, victim: Victim, house: House) -> None:
-    """The bundle does not fit: nothing half-written, the service is back all the same, and the capture is made when there is room."""
+def test_full_disk(engine: Engine, victim: Victim, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bundle does not fit: nothing half-written, the service is back all the same, and the capture is made when there is room.
+
+    However often it failed: a full disk is no reason to give evidence up.
+    """
+    monkeypatch.setattr(respond, "MAX_TRIES", 1)
     alert = victim.alert()
     plan = victim.plan(alert)
     evidence = house.folder / "evidence"
@@ -304,6 +310,7 @@ def test_full_disk(engine: Engine, victim: Victim, house: House) -> None:
         assert list(evidence.iterdir()) == []
         failed = next(step for step in outcome.steps if step.step == "capture")
         assert "No space left" in failed.detail
+        assert victim.freezer.is_frozen(victim.group)
         with pytest.raises(InputError, match="not sealed"):
             house.responder.destroy(victim.id, "ann", "tidy")
         subprocess.run(["mount", "-o", "remount,size=64m", evidence], check=True, timeout=10)
@@ -318,6 +325,57 @@ def test_full_disk(engine: Engine, victim: Victim, house: House) -> None:
         assert house.responder.frozen() == set()
     finally:
         subprocess.run(["umount", "-l", evidence], check=True, timeout=10)
+
+
+def test_frozen_in_the_middle_of_an_exec_and_a_health_check(
+    engine: Engine, busybox_image: str, fresh_name: Callable[[str], str], house: House
+) -> None:
+    """Neither hangs the engine: it answers, refuses the next exec, and what was under way ends after the thaw."""
+    body = {
+        "Image": busybox_image,
+        "Cmd": ["sh", "-c", "mkfifo /go; while :; do echo x >> /beat; done"],
+        "Healthcheck": {"Test": ["CMD-SHELL", "test -e /beat"], "Interval": 10_000_000, "Timeout": 5_000_000_000, "Retries": 3},
+    }
+    container = engine.create(fresh_name("exec"), body)
+    try:
+        engine.start(container)
+        wait_for(lambda: (engine.inspect_container(container)["State"].get("Health") or {}).get("Status") == "healthy")
+        freezer = Freezer()
+        group = freezer.find(container)
+        pid = freezer.pids(group)[0]
+        told: list[tuple[int, bytes]] = []
+        with Engine(engine.socket, 60) as other:
+            running = threading.Thread(
+                target=lambda: told.append(other.exec_run(container, ["sh", "-c", "read -r x < /go; echo $x"]))
+            )
+            running.start()
+            wait_for(lambda: any(b"read -r x" in _command(one) for one in freezer.pids(group)))
+            facts = ContainerFacts(
+                id=container, name="exec", image_ref="t", image_config="", promotion="promoted", state="running"
+            )
+            plan = plan_command("c1", ("freeze",), facts, "here", "ann", "looking", time.time_ns())
+            outcome = house.responder.carry_out(plan)
+            assert outcome.done, outcome
+            assert freezer.is_frozen(group)
+            beats = Path(f"/proc/{pid}/root/beat").stat().st_size
+            assert engine.inspect_container(container)["State"]["Status"] == "paused"
+            with pytest.raises(RemoteError, match="paused"):
+                engine.exec_run(container, ["true"])
+            assert Path(f"/proc/{pid}/root/beat").stat().st_size == beats
+            assert running.is_alive()
+            house.responder.thaw(container, "ann", "false alarm")
+            Path(f"/proc/{pid}/root/go").write_text("on\n")
+            running.join(20)
+            assert told == [(0, b"on\n")]
+        wait_for(lambda: engine.inspect_container(container)["State"]["Health"]["Status"] == "healthy")
+    finally:
+        engine.remove(container, force=True)
+
+
+def _command(pid: int) -> bytes:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
+    return b""
 
 
 def test_freeze_now_then_the_rest(engine: Engine, victim: Victim, house: House) -> None:

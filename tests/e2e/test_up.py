@@ -87,7 +87,7 @@ def test_up_watches_and_goes_without_trace(instance: Instance) -> None:
         assert Path(f"/proc/{server}").stat().st_uid == SERVER_ID
         assert wait_until(lambda: bool(_health(instance)), 10)
         health = _health(instance)[-1]
-        assert health["functions"] == {"admission": "observe", "kill": "observe", "response": "observe"}
+        assert health["functions"] == {"admission": "observe", "kill": "observe", "response": "observe", "actions": "observe"}
         assert int(str(health["rss_bytes"])) < 120 * 1024 * 1024
         assert int(str(health["cost_calls"])) > 0  # the host is never still for a fifth of a second: we ask it for one
         assert 0 < float(str(health["cost_ns"])) < 100_000

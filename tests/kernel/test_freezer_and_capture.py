@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import time
@@ -142,6 +143,63 @@ def test_thaw_in_the_middle_of_a_hold(running: Running) -> None:
     freezer.thaw(running.group)
     assert running.goes_on()
     assert not freezer.is_held(running.group)
+
+
+# A chain without end: each process makes the next one and ends, so at every instant one is about to fork.
+FORKING = """
+import os, sys
+beat = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+os.read(0, 1)
+while True:
+    if os.fork():
+        os._exit(0)
+    os.write(beat, b"x")
+"""
+
+
+def test_a_container_that_forks_while_it_is_frozen(group: Group, tmp_path: Path) -> None:
+    freezer, beat = Freezer(), tmp_path / "beat"
+    children = [
+        subprocess.Popen([sys.executable, "-I", "-S", "-c", FORKING, beat], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        for _ in range(4)
+    ]
+    try:
+        for child in children:
+            (group.path / "cgroup.procs").write_text(str(child.pid))
+            assert child.stdin is not None
+            child.stdin.write(b"x")
+            child.stdin.close()
+        deadline = time.monotonic() + 10
+        for _ in range(20):
+            before = beat.stat().st_size if beat.exists() else 0
+            while not beat.exists() or beat.stat().st_size == before:
+                assert time.monotonic() < deadline, "they do not fork"
+                time.sleep(0.001)
+            freezer.freeze(group)
+            size, pids = beat.stat().st_size, freezer.pids(group)
+            assert len(pids) >= 4
+            assert freezer.is_frozen(group)
+            time.sleep(0.005)
+            assert (beat.stat().st_size, freezer.pids(group)) == (size, pids), "one forked although it was frozen"
+            freezer.thaw(group)
+    finally:
+        _end_all(freezer, group)
+        for child in children:
+            child.wait(10)
+
+
+def _end_all(freezer: Freezer, group: Group) -> None:
+    """Kill everything in `group`, what forks meanwhile too: frozen first, so that nothing does."""
+    deadline = time.monotonic() + 10
+    while freezer.pids(group):
+        assert time.monotonic() < deadline
+        with contextlib.suppress(KernelError):
+            freezer.freeze(group)
+        for pid in freezer.pids(group):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        freezer.thaw(group)
+        time.sleep(0.005)
 
 
 def test_container_without_a_cgroup() -> None:

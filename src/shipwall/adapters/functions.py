@@ -14,13 +14,28 @@ MODES: dict[str, tuple[str, ...]] = {
     "admission": ("observe", "enforce"),
     "kill": ("observe", "enforce"),
     "response": ("observe", "enforce"),
+    "actions": ("observe", "enforce"),
 }
-"""Function → its modes; the first is the default. `observe`: says what it would do. `enforce`: does it."""
+"""Function → its modes; the first is the default. `observe`: says what it would do. `enforce`: does it.
+
+`kill`: of programs the image does not contain, in the kernel; `response`: plans of the response policy; `actions`: those that rules name,
+each in the rule's own mode."""
 
 
 def functions_path(instance: Instance) -> Path:
     """The file; absent means all defaults."""
     return instance.state / "functions.json"
+
+
+def response_policy_path(instance: Instance) -> Path:
+    """The response policy that `shipwall response set` keeps; absent means that nothing is done about alerts."""
+    return instance.state / "response.yaml"
+
+
+def keep_response_policy(instance: Instance, text: bytes) -> None:
+    """Put the policy in `text`, which the caller has read without a mistake, in force. Raises StorageError."""
+    instance.state.mkdir(parents=True, exist_ok=True, mode=0o711)
+    write_whole(response_policy_path(instance), text, 0o600)
 
 
 def read_functions(instance: Instance) -> dict[str, str]:

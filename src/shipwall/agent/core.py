@@ -7,7 +7,7 @@ Inputs are events of the sensor, facts about containers that arrive later, silen
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -17,6 +17,8 @@ from shipwall.model.digest import Digest
 from shipwall.model.event import AnyEvent, Cgroup, Exec, Lost
 from shipwall.model.package import Inventory
 from shipwall.model.wire import AlertRaised, ContainerSeen, EventsSeen, Message
+from shipwall.response.act import Order, Withheld, decide_act
+from shipwall.response.plan import environment_of
 from shipwall.runtime.decode import container_of_cgroup
 from shipwall.runtime.facts import Context
 from shipwall.runtime.observed import Executed
@@ -42,12 +44,19 @@ class LookUp(msgspec.Struct, frozen=True):
 
 
 class Act(msgspec.Struct, frozen=True):
-    """Consider a response to `alert` (the response policy decides)."""
+    """Consider a response to `alert` (the response policy decides). `is_ordered`: its rule asks for a freeze, and that is in force."""
 
     alert: Alert
+    is_ordered: bool = False
 
 
-Effect = Send | LookUp | Act
+class Enforce(msgspec.Struct, frozen=True):
+    """Do what a rule orders, at once, or count what is withheld. The alert itself is sent after it, and says what became of it."""
+
+    decision: Order | Withheld
+
+
+Effect = Send | LookUp | Act | Enforce
 
 
 class Core(Context):
@@ -73,6 +82,9 @@ class Core(Context):
         self._waiting: deque[Alert] = deque(maxlen=WAITING_ALERTS)
         self._owners: dict[Digest, dict[str, str]] = {}
         self.executed = Executed()
+        self._modes = {rule.name: rule.mode for rule in watch.rules.rules}
+        self._own_modes: Mapping[str, Mapping[str, str]] = {}
+        self._is_enforcing = False
 
     # what the rules may ask (runtime.watch.Context)
 
@@ -113,6 +125,22 @@ class Core(Context):
     def names_known(self, names: dict[str, tuple[str, ...]]) -> None:
         """The hosts that rules name were resolved: address → names."""
         self._names = names
+
+    def modes_known(self, own: Mapping[str, Mapping[str, str]], *, is_enforcing: bool) -> None:
+        """The modes this node sets for rules by environment (empty: all others), and whether any rule may enforce here at all."""
+        self._own_modes, self._is_enforcing = own, is_enforcing
+
+    def mode_of(self, rule: str, container: str) -> str:
+        """Whether `rule` enforces or monitors on this node in the environment of `container`, now.
+
+        A container of which the engine has not told yet is in no environment.
+        """
+        if not self._is_enforcing:
+            return "monitor"
+        own = self._own_modes.get(rule, {})
+        facts = self.containers.get(container)
+        environment = environment_of(facts) if facts is not None else ""
+        return own.get(environment) or own.get("") or self._modes.get(rule, "monitor")
 
     def handle_event(self, event: AnyEvent, now_ns: int) -> list[Effect]:
         """Effects of one event of the sensor."""
@@ -156,7 +184,7 @@ class Core(Context):
         for alert in [alert for alert in self._waiting if alert.container == facts.id]:
             self._waiting.remove(alert)
             effects.append(Send(AlertRaised(alert=self._with_facts(alert, facts))))
-            effects.append(Act(self._with_facts(alert, facts)))
+            effects.append(self._act(self._with_facts(alert, facts)))
         return effects
 
     def handle_silence(self, silence: Silence) -> None:
@@ -206,12 +234,26 @@ class Core(Context):
         silence = self.silences.active(alert.rule, alert.container_name, now_ns)
         if silence is not None:
             alert = msgspec.structs.replace(alert, silenced_by=silence.id)
-        effects: list[Effect] = [Send(AlertRaised(alert=alert)), Send(EventsSeen(node=self.node, events=(alert.event,)))]
+        effects: list[Effect] = []
+        decision = self._decide(alert)
+        if isinstance(decision, Withheld):
+            alert = msgspec.structs.replace(alert, acted=decision.text)
+        if isinstance(decision, Withheld) or (decision is not None and decision.action != "freeze"):
+            effects.append(Enforce(decision))  # before everything else: it is what cannot wait
+        effects += [Send(AlertRaised(alert=alert)), Send(EventsSeen(node=self.node, events=(alert.event,)))]
         if alert.container and alert.container not in self.containers:
             self._waiting.append(alert)  # a response waits too: without facts there is no image to replace it from
         elif not alert.silenced_by:
-            effects.append(Act(alert))
+            effects.append(self._act(alert))
         return effects
+
+    def _decide(self, alert: Alert) -> Order | Withheld | None:
+        is_runtime = self.watch.processes.is_runtime(alert.event.pid)
+        return decide_act(alert, self.mode_of(alert.rule, alert.container), is_runtime=is_runtime)
+
+    def _act(self, alert: Alert) -> Act:
+        decision = self._decide(alert)
+        return Act(alert, is_ordered=isinstance(decision, Order) and decision.action == "freeze")
 
     def _with_facts(self, alert: Alert, facts: ContainerFacts) -> Alert:
         path = alert.event.path if isinstance(alert.event, Exec) else (alert.lineage[0].path if alert.lineage else "")

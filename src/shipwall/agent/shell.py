@@ -20,13 +20,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from shipwall.adapters.engine import Engine
 from shipwall.adapters.engine_cgroups import daemon_pid, read_parents
 from shipwall.adapters.evidence import EvidenceStore
 from shipwall.adapters.files import write_whole
-from shipwall.adapters.functions import read_functions
+from shipwall.adapters.functions import read_functions, response_policy_path
 from shipwall.adapters.instance import Instance
 from shipwall.adapters.inventories import Inventories
 from shipwall.adapters.journal import Journal
@@ -36,8 +34,10 @@ from shipwall.adapters.names import resolve_names
 from shipwall.adapters.observed import Observed
 from shipwall.adapters.registry import Registry
 from shipwall.adapters.rule_files import load_rules
+from shipwall.adapters.rule_modes import read_rule_modes
+from shipwall.agent.acting import Acting
 from shipwall.agent.acts import Acts
-from shipwall.agent.core import Act, Core, Effect, LookUp, Send
+from shipwall.agent.core import Act, Core, Effect, Enforce, LookUp, Send
 from shipwall.agent.engine_watch import EngineWatch
 from shipwall.agent.outbox import Outbox
 from shipwall.agent.plugin import AdmissionPlugin
@@ -53,13 +53,14 @@ from shipwall.kernel.processes import read_processes
 from shipwall.kernel.pulse import Pulse
 from shipwall.kernel.rootfs import read_accounts
 from shipwall.kernel.sensor import CHILDREN, EVENTS, KILL_DRIFT, NOTHING_COUNTED, Sensor
+from shipwall.kernel.signals import Signals
 from shipwall.model.alert import Alert
 from shipwall.model.container import Accounts, ContainerFacts
 from shipwall.model.digest import ImageIdentity
 from shipwall.model.errors import InputError, KernelError, ShipwallError
 from shipwall.model.event import AnyEvent
-from shipwall.model.wire import AnyMessage, Command, CommandResult, Health, ResponseStep, SilenceSet
-from shipwall.response.plan import Declined, Plan, plan_response, render_plan
+from shipwall.model.wire import AlertRaised, AnyMessage, Command, CommandResult, Health, SilenceSet
+from shipwall.response.plan import Plan
 from shipwall.response.policy import ResponsePolicy, parse_response_policy
 from shipwall.runtime.rules.calls import read_calls
 from shipwall.runtime.rules.paths import read_paths
@@ -97,7 +98,6 @@ class Agent:
         self.node = node_name()
         self.started_ns = time.time_ns()
         self.functions = read_functions(self.instance)
-        self.policy = _read_policy(settings.response)
         self.inventories = Inventories(self.instance.state / "inventories")
         self.promotions = Promotions(self.instance)
         self.observed = Observed(self.instance.observed)
@@ -109,6 +109,9 @@ class Agent:
         self.sensor = Sensor() if settings.sensor else None
         self.pulse: Pulse | None = None
         self.acts = Acts()
+        self.acting = Acting(self.node, self.outbox.put, say, self._later, self._boot_ns)
+        self.policy_file = settings.response or response_policy_path(self.instance)
+        self._policy_mark: tuple[int, int, int] | None = None
         self.responder: Responder | None = None
         self.engine_watch: EngineWatch | None = None
         self.plugin: AdmissionPlugin | None = None
@@ -120,6 +123,8 @@ class Agent:
         self._failed = {} if settings.sensor else {"sensor": "switched off at the start: nothing is observed"}
         self._going = threading.Event()
         self._going.set()
+        self._follow_policy()  # a wrong one is told at once, and the agent does not start
+        self._follow_modes()
 
     def run(self) -> None:
         """Watch until SIGTERM or SIGINT."""
@@ -211,6 +216,8 @@ class Agent:
             act_headers=self.acts.headers,
             identify=self._identify,
         )
+        self.acting.responder = self.responder
+        self.acting.signals = Signals(filter(None, (daemon_pid(socket),)))
         self.engine_watch = EngineWatch(socket, self.promotions, self.inventories, self._learned, say)
         policies = AdmissionPolicies(self.instance, socket)
         self.plugin = AdmissionPlugin(
@@ -293,45 +300,29 @@ class Agent:
     # -- effects --------------------------------------------------------------------------------------------------------
 
     def _perform(self, effects: list[Effect]) -> None:
+        acted: dict[str, Alert] = {}
         for effect in effects:
-            if isinstance(effect, Send):
-                self.outbox.put(effect.message)
+            if isinstance(effect, Enforce):
+                if (alert := self.acting.enforce(effect.decision)) is not None:
+                    acted[alert.id] = alert
+            elif isinstance(effect, Send):
+                message = effect.message
+                if isinstance(message, AlertRaised) and message.alert.id in acted:
+                    message = AlertRaised(alert=acted[message.alert.id])
+                self.outbox.put(message)
             elif isinstance(effect, LookUp):
                 if self.engine_watch is not None:
                     self.engine_watch.look_up(effect.id, effect.cgroup_id)
             elif isinstance(effect, Act):
-                self._consider(effect.alert)
+                self.acting.consider(effect.alert, self.core.container(effect.alert.container), is_ordered=effect.is_ordered)
 
-    def _consider(self, alert: Alert) -> None:
-        """Plan, freeze at once, leave the slow steps to the other thread."""
-        if self.responder is None or not self.policy.entries:
-            return
-        facts = self.core.container(alert.container)
-        plan = plan_response(alert, self.policy, facts, time.time_ns(), self.responder.history())
-        if isinstance(plan, Declined):
-            if plan.reason.code != "no-entry":
-                say(f"no response to alert {alert.id}: {plan.reason.message}")
-            return
-        if self.functions["response"] != "enforce":
-            say(f"function response only observes; it would do: {render_plan(plan)}")
-            self._tell_plan(plan, "observed")
-            return
-        self.responder.freeze_now(plan, alert)
+    def _later(self, plan: Plan, alert: Alert) -> None:
+        """Slow steps of a plan, for the other thread, with what the container did before the alert."""
         self._jobs.put((plan, alert, self.core.recorded(alert.container, time.time_ns())))
 
-    def _tell_plan(self, plan: Plan, status: str) -> None:
-        for step in plan.steps:
-            self.outbox.put(
-                ResponseStep(
-                    node=self.node,
-                    plan=plan.id,
-                    alert=plan.alert,
-                    container=plan.container,
-                    step=step,
-                    status=status,
-                    time_ns=time.time_ns(),
-                )
-            )
+    def _boot_ns(self, time_ns: int) -> int:
+        """The boot-time clock at the time of an event."""
+        return self.sensor.boot_ns(time_ns) if self.sensor is not None else time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
     def _work(self) -> None:
         """Slow steps, one job at a time; what a crash left is finished first."""
@@ -351,6 +342,7 @@ class Agent:
                 return
             try:
                 self._do(job)
+                self._expire()
             except ShipwallError as error:
                 say(f"response: {error.line()}")
 
@@ -359,8 +351,17 @@ class Agent:
         try:
             for outcome in self.responder.resume():
                 say(f"plan {outcome.plan.id}: resumed, {'done' if outcome.done else 'not done yet'}")
+                self.acting.carried_out(outcome)
+            self._expire()
         except ShipwallError as error:
             say(f"resume: {error.line()}")
+
+    def _expire(self) -> None:
+        """Plans that nobody approved in time."""
+        assert self.responder is not None
+        for plan in self.responder.expire():
+            self.acting.miss("freeze", "approval expired")
+            say(f"plan {plan.id} for {plan.container_name}: nobody approved it in time")
 
     def _resolve(self) -> None:
         """Ask for the addresses of the hosts that rules name, now and again."""
@@ -386,9 +387,16 @@ class Agent:
         assert self.responder is not None
         if not isinstance(job, Command):
             plan, alert, events = job
-            outcome = self.responder.carry_out(plan, alert, events)
-            if outcome.frozen_ns:
-                self.outbox.put(_stopped(alert, "frozen"))
+            if plan.expires_ns:
+                self.responder.keep_events(plan, alert, events)
+            else:
+                self.acting.carried_out(self.responder.carry_out(plan, alert, events))
+            return
+        if job.plan:
+            result, outcome = self.responder.decide(job)
+            if outcome is not None:
+                self.acting.carried_out(outcome)
+            self.outbox.put(result)
             return
         facts = self.core.container(job.target) or (self.engine_watch.find(job.target) if self.engine_watch else None)
         if facts is None:
@@ -436,7 +444,11 @@ class Agent:
             say(f"containers of the engine: {error.line()}")
 
     def _tick(self) -> None:
-        self._follow_functions()
+        for follow in (self._follow_functions, self._follow_policy, self._follow_modes):
+            try:
+                follow()
+            except ShipwallError as error:  # what was in force stays
+                say(error.line())
         if time.monotonic() >= self._observed_due:
             self._keep_observed()
         self._check_pulse()
@@ -454,17 +466,30 @@ class Agent:
             say(f"what is in use is not kept: {error.line()}")
 
     def _follow_functions(self) -> None:
-        try:
-            functions = read_functions(self.instance)
-        except ShipwallError as error:
-            say(error.line())
-            return
+        functions = read_functions(self.instance)
         if functions == self.functions:
             return
         self.functions = functions
         say(f"functions: {functions}")
         self._watch_containers()  # whatever the engine says
         self._meet_safely()
+
+    def _follow_policy(self) -> None:
+        """The response policy, read anew when its file is another one. One that is wrong changes nothing, and is said once."""
+        mark = _mark(self.policy_file)
+        if mark == self._policy_mark:
+            return
+        self._policy_mark = mark
+        self.acting.policy = _read_policy(self.policy_file, is_needed=self.settings.response is not None)
+        if mark is not None:
+            say(f"response policy {self.policy_file}: {len(self.acting.policy.entries)} entries")
+
+    def _follow_modes(self) -> None:
+        """Which rules may act, and in which mode: by functions and the node's own modes."""
+        self.acting.functions = self.functions
+        own = read_rule_modes(self.instance)
+        with self._core_lock:
+            self.core.modes_known(own, is_enforcing=self.functions["actions"] == "enforce")
 
     def _check_pulse(self) -> None:
         """Let our own act happen, and say so while those before it do not come back: never silently blind."""
@@ -495,6 +520,7 @@ class Agent:
         """The sensor's and the agent's state, now."""
         counters = self.sensor.counters() if self.sensor else NOTHING_COUNTED
         cost = self._cost or Cost(0, 0, 1)
+        acts, missed = self.acting.counts()
         return Health(
             node=self.node,
             time_ns=time.time_ns(),
@@ -511,6 +537,8 @@ class Agent:
             cost_calls=cost.calls,
             cost_share=cost.run_ns / cost.window_ns / (os.cpu_count() or 1),
             ring_bytes=counters.pending_bytes,
+            acts=acts,
+            missed=missed,
             functions={**self.functions, **{name: f"failed: {why}" for name, why in self._failed.items()}},
         )
 
@@ -521,16 +549,23 @@ def say(line: str) -> None:
     sys.stderr.flush()
 
 
-def _stopped(alert: Alert, by: str) -> AnyMessage:
-    from shipwall.model.wire import AlertRaised
+def _mark(path: Path) -> tuple[int, int, int] | None:
+    """What changes when the file does; None when there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
-    return AlertRaised(alert=msgspec.structs.replace(alert, stopped=alert.stopped or by))
 
-
-def _read_policy(path: Path | None) -> ResponsePolicy:
-    if path is None:
+def _read_policy(path: Path, *, is_needed: bool) -> ResponsePolicy:
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        if is_needed or not isinstance(error, FileNotFoundError):
+            raise InputError(f"response policy {path}", error.strerror or str(error)) from error
         return ResponsePolicy()
-    return parse_response_policy(path.read_bytes(), str(path))
+    return parse_response_policy(text, str(path))
 
 
 def _rss_bytes() -> int:

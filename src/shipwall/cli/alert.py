@@ -123,8 +123,10 @@ def show(alert_id: IdArgument, state: StateOption = None, output: OutputOption =
         ("what", row["output"]), ("container", f"{row['container_name']} {short(row['container'])}".strip() or "host"),
         ("image", f"{row['image_digest'] or 'unknown'} ({row['promotion']})"), ("package", row["package"] or "none owns the program"),
         ("node", row["node"]), ("raised after", f"{(row['raised_ns'] - row['time_ns']) / 1e6:.2f} ms"), ("stopped", _stopped(row)),
-        ("silenced by", row["silenced_by"] or "-"),
+        ("acted", row.get("acted") or "-"), ("silenced by", row["silenced_by"] or "-"),
     ))  # fmt: skip
+    for step in row.get("sequence") or ():
+        console.print(neutral(f"{local_time(step['event']['time_ns'])}  {step['rule']}  {_summary(step['event'])}"), markup=False)
     _print_lineage(row)
     _print_why(row)
 
@@ -229,8 +231,15 @@ def _find(state: Path | None, alert_id: str) -> Row:
     return rows[0]
 
 
+def _summary(event: Row) -> str:
+    """The act of a sequence in a few words."""
+    what = event.get("path") or event.get("asked") or event.get("address") or event.get("act") or ""
+    port = f":{event['port']}" if event.get("port") else ""
+    return f"{event.get('syscall') or event.get('kind')} {what}{port} by {event.get('comm')} (pid {event.get('pid')})"
+
+
 def _stopped(row: Row) -> str:
-    return str(row["stopped"]) or ("refused by the system" if row["denied"] else "-")
+    return str(row["stopped"]) or ("refused by the system" if row["denied"] else str(row.get("acted") or "-"))
 
 
 def _print_why(row: Row) -> None:

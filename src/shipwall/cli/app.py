@@ -41,6 +41,7 @@ NOUNS: dict[str, str | None] = {
     "alert": "alert",
     "sink": "sink",
     "container": "container",
+    "response": "response",
     "console": "console",
 }
 

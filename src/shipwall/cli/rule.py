@@ -13,12 +13,15 @@ import typer
 from shipwall.cli.output import Output, OutputOption, console, neutral, print_json
 
 if TYPE_CHECKING:
+    from shipwall.runtime.reach import Reach
     from shipwall.runtime.rules import RuleSet
+    from shipwall.runtime.rules.rule_set import Rule
     from shipwall.runtime.scene import Played, Scene
 
 app = typer.Typer(no_args_is_help=True, help="Detection rules in Falco's language: list, check, explain, test, coverage.")
 
 RulesOption = Annotated[list[Path] | None, typer.Option("--rules", help="rule file or folder after the shipped ones; repeatable")]
+StateOption = Annotated[Path | None, typer.Option("--state", help="folder of this installation")]
 AloneOption = Annotated[bool, typer.Option("--alone", help="leave the shipped rules out")]
 
 
@@ -39,9 +42,9 @@ def list_rules(rules: RulesOption = None, alone: AloneOption = False, output: Ou
     if output is Output.JSON:
         print_json({
             "rules": [
-                {"rule": rule.name, "priority": rule.priority, "action": rule.action, "enabled": rule.enabled,
-                 "events": sorted(rule.kinds), "tags": rule.tags, "untold_in_output": rule.untold, "file": rule.file,
-                 "line": rule.line}
+                {"rule": rule.name, "priority": rule.priority, "action": rule.action, "mode": rule.mode, "enabled": rule.enabled,
+                 "sequence": rule.sequence, "within_s": rule.within_ns / 1e9, "events": sorted(rule.kinds), "tags": rule.tags,
+                 "untold_in_output": rule.untold, "file": rule.file, "line": rule.line}
                 for rule in found.rules
             ],
             "skipped": [
@@ -57,7 +60,8 @@ def list_rules(rules: RulesOption = None, alone: AloneOption = False, output: Ou
     for rule in found.rules:
         techniques = " ".join(tag for tag in rule.tags if tag[:1] == "T" and tag[1:2].isdigit())
         name = neutral(rule.name) + ("" if rule.enabled else " (off)")
-        table.add_row(escape(name), rule.priority, rule.action, " ".join(sorted(rule.kinds)), escape(neutral(techniques)))
+        act = rule.action if rule.action == "alert" else f"{rule.action}, {rule.mode}"
+        table.add_row(escape(name), rule.priority, act, " ".join(sorted(rule.kinds)), escape(neutral(techniques)))
     console.print(table)
     for skipped in found.skipped:
         console.print(f"skipped: {neutral(skipped.name)}: {neutral(skipped.reason)}", markup=False, style="dim")
@@ -71,6 +75,9 @@ def check(
 ) -> None:
     """Check rule files as the agent would load them, after the shipped ones. Errors show line, column and the likely meaning.
 
+    For each rule with an action it says what that can do on this kernel, and through what: the act is prevented, stopped before its
+    effect, or stopped after it. As root the kernel is probed; otherwise the weakest claim is made.
+
     Examples:
 
       shipwall rule check my-rules.yaml
@@ -79,10 +86,13 @@ def check(
     """
     with pointing():
         from shipwall.adapters.rule_files import load_rules
+        from shipwall.runtime.reach import render_reach
         from shipwall.runtime.rules.paths import read_paths
 
         found = load_rules(*files, shipped=not alone)
         unbounded = read_paths(found).unbounded
+        reached = _reach(found)
+    wrong = [(rule, reach) for rule, reach in reached if reach.problem]
     if output is Output.JSON:
         print_json({
             "rules": len(found.rules),
@@ -90,7 +100,9 @@ def check(
             "notices": [notice._asdict() for notice in found.notices],
             "reads_not_bounded": unbounded,
             "untold_in_output": {rule.name: rule.untold for rule in found.rules if rule.untold},
+            "actions": [reach for _, reach in reached],
         })  # fmt: skip
+        _refuse(wrong)
         return
     for skipped in found.skipped:
         place = f"{neutral(skipped.file)}:{skipped.line}"
@@ -101,7 +113,101 @@ def check(
         console.print(
             f"{neutral(name)}: sees only the reads that other rules ask for: its paths have no fixed beginning", markup=False
         )
+    for _, reach in reached:
+        for line in render_reach(reach):
+            console.print(neutral(line), markup=False)
     console.print(f"{len(found.rules)} rules loaded, {len(found.skipped)} skipped", markup=False)
+    _refuse(wrong)
+
+
+@app.command("mode")
+def mode(
+    rule: Annotated[str, typer.Argument(help="name of the rule; without one, the modes this node sets are listed")] = "",
+    wanted: Annotated[
+        str, typer.Argument(metavar="[monitor|enforce|default]", help="what the rule's action does on this node")
+    ] = "",
+    environment: Annotated[
+        str, typer.Option(help="only for containers with the label shipwall.environment=THIS; without it for all others")
+    ] = "",
+    rules: RulesOption = None,
+    state: StateOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Let a rule's action only be told (monitor) or done (enforce) on this node, whatever the rule's file says. The agent follows at once.
+
+    Nothing is enforced before `shipwall function set actions enforce`.
+
+    Examples:
+
+      shipwall rule mode "Program not in the image executed" enforce
+
+      shipwall rule mode "Program not in the image executed" monitor --environment production
+
+      shipwall rule mode "Program not in the image executed" default
+
+      shipwall rule mode
+    """
+    from shipwall.adapters.instance import find_instance
+    from shipwall.adapters.rule_modes import read_rule_modes, write_rule_mode
+
+    instance = find_instance(state)
+    if rule:
+        modes = write_rule_mode(instance, *_checked_mode(rule, wanted, rules or []), environment)
+    else:
+        modes = read_rule_modes(instance)
+    if output is Output.JSON:
+        print_json(modes)
+        return
+    for name, of in sorted(modes.items()):
+        for where, own in sorted(of.items()):
+            console.print(neutral(f"{own:8} {name}" + (f" in {where}" if where else "")), markup=False)
+    if not modes:
+        console.print("every rule has the mode of its own file")
+
+
+def _checked_mode(rule: str, wanted: str, rules: list[Path]) -> tuple[str, str]:
+    """The rule's own name, and its mode, empty for that of its file. Raises InputError."""
+    from shipwall.lang.diagnostic import did_you_mean
+    from shipwall.model.errors import InputError
+
+    if wanted not in {"monitor", "enforce", "default"}:
+        hint = did_you_mean(wanted, ("monitor", "enforce", "default")) or "one of monitor, enforce, default"
+        raise InputError(f"mode {wanted[:40]!r}", "is not known", hint)
+    with pointing():
+        from shipwall.adapters.rule_files import load_rules
+
+        found = load_rules(*rules)
+    named = found.find(rule)
+    if wanted == "default":
+        return (rule if named is None else named.name), ""  # also of a rule that is no more
+    if named is None:
+        hint = did_you_mean(rule, [one.name for one in found.rules]) or "name its file with --rules"
+        raise InputError(f"rule {rule[:80]!r}", "does not exist", hint)
+    if named.action == "alert":
+        raise InputError(f"rule {named.name!r}", "has no action", "add `action: kill` or another one to it")
+    return named.name, wanted
+
+
+def _reach(found: RuleSet) -> list[tuple[Rule, Reach]]:
+    """What the rules with an action can do here. The kernel is probed only when one of them asks."""
+    from shipwall.kernel.features import probe_features
+    from shipwall.runtime.reach import features_asked, reach_of
+
+    acting = [rule for rule in found.rules if rule.is_judged and rule.action != "alert"]
+    features = probe_features(features_asked(acting))
+    return [(rule, reach) for rule in acting if (reach := reach_of(rule, features)) is not None]
+
+
+def _refuse(wrong: list[tuple[Rule, Reach]]) -> None:
+    """Say what cannot be done here, with its place; end with the exit code of a wrong text."""
+    from shipwall.model.errors import InputError
+
+    for rule, reach in wrong:
+        line, column = rule.action_at
+        error = InputError(rule.file, f"{rule.name}: {reach.problem}", reach.next_step, line_number=line, column=column)
+        sys.stderr.write(f"shipwall: {neutral(error.line())}\n")
+    if wrong:
+        raise typer.Exit(InputError.exit_code)
 
 
 @app.command("explain")
@@ -141,6 +247,7 @@ def explain(
     if output is Output.JSON:
         print_json({
             "rule": named.name, "description": named.description, "priority": named.priority, "action": named.action,
+            "mode": named.mode, "sequence": named.sequence, "within_s": named.within_ns / 1e9,
             "enabled": named.enabled, "tags": named.tags, "throttle": named.throttle and named.throttle._asdict(),
             "events": sorted(named.kinds), "condition": named.written,
             "expanded": render_condition(named.condition), "fields": meanings, "file": named.file, "line": named.line,
@@ -149,7 +256,7 @@ def explain(
     lines = [
         named.name,
         f"  {named.description}",
-        f"  priority {named.priority}, action {named.action}, {'on' if named.enabled else 'off'}, {named.file}:{named.line}",
+        f"  priority {named.priority}, action {named.action} ({named.mode}), {'on' if named.enabled else 'off'}, {named.file}:{named.line}",
         f"  tags: {', '.join(named.tags)}",
         *(
             [f"  at most {named.throttle.alerts} alerts in {named.throttle.per_ns / 1e9:g} s per container"]
@@ -157,9 +264,14 @@ def explain(
             else []
         ),
         f"  judged on: {', '.join(sorted(named.kinds))}",
+        *(
+            [f"  in order, in one container, within {named.within_ns / 1e9:g} s: {' → '.join(named.sequence)}"]
+            if named.sequence
+            else []
+        ),
         "",
         "condition:",
-        f"  {named.written}",
+        f"  {named.written or 'that of the last rule of its sequence'}",
         "",
         "written out:",
         f"  {render_condition(named.condition)}",

@@ -34,7 +34,7 @@ def up(
     port: Annotated[int, typer.Option(help="port of the console on 127.0.0.1; 0 takes a free one")] = 0,
     database: Annotated[str, typer.Option(help="postgresql+psycopg://... instead of the built-in SQLite")] = "",
     rules: Annotated[list[Path] | None, typer.Option(help="rule file beside the shipped ones; repeatable")] = None,
-    response: Annotated[Path | None, typer.Option(help="response policy: which rule leads to which plan")] = None,
+    response: Annotated[Path | None, typer.Option(help="response policy to put in force first (`shipwall response set`)")] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Watch this host: starts agent and server, prints the console's address, runs until Ctrl-C.
@@ -54,9 +54,12 @@ def up(
 
     instance = find_instance(state)
     socket, cgroup = _find_engine(instance.state, engine)
-    node = Node(
-        Serving(instance, engine=socket, cgroup=cgroup, port=port, database=database, rules=rules or [], response=response)
-    )
+    if response is not None:
+        from shipwall.adapters.functions import keep_response_policy
+        from shipwall.cli.response import read_policy
+
+        keep_response_policy(instance, read_policy(response)[0])
+    node = Node(Serving(instance, engine=socket, cgroup=cgroup, port=port, database=database, rules=rules or []))
     going = [True]
 
     def end(_number: int, _frame: FrameType | None) -> None:

@@ -21,7 +21,16 @@ from shipwall.adapters.engine import Engine
 from shipwall.adapters.evidence import EvidenceStore
 from shipwall.adapters.journal import Entry, Journal
 from shipwall.journeys.collect import Sealed, Sign
-from shipwall.journeys.plan_journal import count_failures, last_of, read_plans, receipts_of, stands_frozen
+from shipwall.journeys.plan_journal import (
+    Asked,
+    count_failures,
+    last_of,
+    read_approvals,
+    read_plans,
+    receipts_of,
+    stands_frozen,
+    try_again_ns,
+)
 from shipwall.journeys.response_steps import Json, Steps, Work
 from shipwall.kernel.freezer import Freezer
 from shipwall.model.alert import Alert
@@ -53,6 +62,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     frozen_ns: int = 0
     replacement: str = ""
     evidence: Sealed | None = None
+    alert: Alert | None = None
 
 
 class Responder:
@@ -109,6 +119,7 @@ class Responder:
         self._known: dict[str, Plan] = {}  # by id, oldest first
         self._unwritten: dict[str, Work] = {}  # plans the journal had no room for
         self._early: dict[str, int] = {}  # plan → nanoseconds its freeze took, until `carry_out` takes it over
+        self._waiting = {asked.plan.id: asked for asked in read_approvals(self.journal) if asked.status == "waiting"}
         for plan, last in read_plans(self.journal):
             self._known[plan.id] = plan
             if stands_frozen(plan, last):
@@ -121,9 +132,21 @@ class Responder:
         with self._guard:
             return set(self._frozen)
 
-    def history(self) -> tuple[Past, ...]:
-        """Earlier plans, oldest first: what `plan_response` weighs. From memory, so it may be asked at every alert."""
+    def is_taken(self, container: str) -> bool:
+        """Whether a plan has the container frozen already, or waits for a person's word about it: another one would change nothing."""
         with self._guard:
+            return container in self._frozen or any(asked.plan.container == container for asked in self._waiting.values())
+
+    def waiting(self) -> tuple[Plan, ...]:
+        """Plans that nobody has approved or rejected yet, oldest first."""
+        with self._guard:
+            return tuple(asked.plan for asked in self._waiting.values())
+
+    def history(self, since_ns: int = 0) -> tuple[Past, ...]:
+        """Earlier plans made since then, and all that still hold or wait: what `plan_response` weighs. From memory, so it may be asked at
+        every alert."""
+        with self._guard:
+            waiting = {asked.plan.id: asked.plan for asked in self._waiting.values()}
             return tuple(
                 Past(
                     plan=plan.id,
@@ -131,8 +154,11 @@ class Responder:
                     service=plan.service,
                     created_ns=plan.created_ns,
                     is_frozen=self._frozen.get(plan.container) == plan.id,
+                    is_waiting=plan.id in waiting,
+                    rule=plan.rule,
                 )
-                for plan in self._known.values()
+                for plan in (*self._known.values(), *waiting.values())
+                if plan.created_ns >= since_ns or plan.id in waiting or self._frozen.get(plan.container) == plan.id
             )
 
     def freeze_now(self, plan: Plan, alert: Alert | None = None) -> int:
@@ -156,8 +182,9 @@ class Responder:
     def carry_out(self, plan: Plan, alert: Alert | None = None, events: Sequence[AnyEvent] = ()) -> Outcome:
         """Carry out `plan`. `events`: what the container did in the 30 s before. One that was begun before is left to `resume`.
 
-        A step that fails is journalled and told; later steps are still tried (a service is not left down for want of disk), except
-        that nothing follows a failed freeze. *Raises*: nothing of ShipwallError; failures are in the outcome.
+        A step that fails is journalled and told, and tried again by `resume`: MAX_TRIES times, but as long as it takes where only a disk is
+        full. Later steps are still tried (a service is not left down for want of disk), except that nothing follows a failed freeze.
+        *Raises*: nothing of ShipwallError; failures are in the outcome.
         """
         with self._guard:
             early_ns = self._early.pop(plan.id, None)
@@ -172,6 +199,80 @@ class Responder:
             with self._guard:
                 self._active.discard(plan.id)
 
+    # -- approval -------------------------------------------------------------------------------------------------------
+
+    def propose(self, plan: Plan, alert: Alert | None = None) -> None:
+        """Let `plan` wait for a person until it expires: journalled, so that it still waits after a crash. Nothing is touched.
+
+        For the thread that must not wait, as `freeze_now`; `keep_events` should follow from another one.
+        """
+        with self._guard:
+            if plan.id in self._known or plan.id in self._waiting:
+                return
+            self._waiting[plan.id] = Asked(plan, alert, "waiting")
+        told = None if alert is None else msgspec.to_builtins(alert)
+        detail = f"{', '.join(plan.steps)}; until {_utc(plan.expires_ns)}"
+        try:
+            self.journal.begin(plan.id, "approval", plan=msgspec.to_builtins(plan), alert=told)
+        except StorageError as error:
+            detail += f"; not journalled: {error.line()}"
+        self._tell(plan, "approval", "waiting", detail)
+
+    def keep_events(self, plan: Plan, alert: Alert | None, events: Sequence[AnyEvent]) -> None:
+        """Keep what came before the alert for the evidence of a plan that waits. Raises ShipwallError."""
+        self._steps.remember(Work(plan, alert, tuple(events)))
+
+    def approve(self, plan_id: str, actor: str, reason: str) -> Outcome:
+        """Carry out a plan that waited. *Raises*: InputError when none of that name waits, StorageError (then it still does)."""
+        asked = self._asked(plan_id)
+        self.journal.confirm(asked.plan.id, "approval", actor=actor, reason=reason)
+        self._tell(asked.plan, "approval", "confirmed", f"approved by {actor}: {reason}")
+        return self._begin_approved(asked)
+
+    def reject(self, plan_id: str, actor: str, reason: str) -> str:
+        """Never carry out a plan that waited; returns what was done. *Raises*: InputError when none of that name waits, StorageError."""
+        asked = self._asked(plan_id)
+        return self._end_waiting(asked.plan, f"rejected by {actor}: {reason}")
+
+    def expire(self) -> list[Plan]:
+        """Give up the plans that nobody approved in time; returns them."""
+        now_ns = self._now_ns()
+        over = [plan for plan in self.waiting() if plan.expires_ns <= now_ns]
+        for plan in over:
+            with suppress(StorageError):
+                self._end_waiting(plan, "nobody approved it in time")
+        return over
+
+    def _asked(self, plan_id: str) -> Asked:
+        with self._guard:
+            asked = self._waiting.get(plan_id)
+        if asked is None or asked.plan.expires_ns <= self._now_ns():
+            why = "does not wait for approval" if asked is None else "waited too long: it expired"
+            raise InputError(f"plan {plan_id[:40]!r}", why, "see `shipwall response list`")
+        return asked
+
+    def _begin_approved(self, asked: Asked) -> Outcome:
+        try:
+            outcome = self.carry_out(asked.plan, asked.alert)
+        finally:
+            with self._guard:
+                self._waiting.pop(asked.plan.id, None)
+        if (
+            outcome.steps and outcome.steps[0].step == "plan"
+        ):  # somebody else's plan has the container: never later, when it is thawed
+            self._end_waiting(asked.plan, outcome.steps[0].detail)
+        return outcome
+
+    def _end_waiting(self, plan: Plan, why: str) -> str:
+        with self._guard:
+            self._waiting.pop(plan.id, None)
+        self._tell(plan, "approval", "undone", why)
+        self._steps.forget(plan.id)
+        self.journal.undo(plan.id, "approval", why=why)
+        return why
+
+    # -- after a crash --------------------------------------------------------------------------------------------------
+
     def resume(self) -> list[Outcome]:
         """Finish what a crash or a failure left: plans begun and not done, thaws and destructions begun; and freeze again what should be
         frozen and is not. Call it at start, and now and then."""
@@ -181,6 +282,11 @@ class Responder:
             self._unwritten.clear()
         for work in unwritten.values():
             self._begin_plan(work)
+        for asked in read_approvals(self.journal):
+            with self._guard:
+                is_lost = asked.status == "approved" and asked.plan.id not in self._known and asked.plan.id not in self._waiting
+            if is_lost:  # approved, and a crash came before its first step
+                outcomes.append(self._begin_approved(asked))
         for plan, last in read_plans(self.journal):
             with self._guard:
                 if plan.id in self._active or plan.id not in self._known:
@@ -217,6 +323,18 @@ class Responder:
             self.journal.begin(plan.id, "destroy", actor=actor, reason=reason)
             return self._destroy(plan, {"actor": actor, "reason": reason})
 
+    def decide(self, command: Command) -> tuple[CommandResult, Outcome | None]:
+        """Do what a person said about a plan that waits: approve or reject it. The outcome when it was carried out."""
+        try:
+            if command.action == "approve":
+                outcome = self.approve(command.plan, command.actor, command.reason)
+                detail = "; ".join(f"{step.step} {step.status}" for step in outcome.steps)
+                return CommandResult(id=command.id, done=outcome.done, detail=detail), outcome
+            detail = self.reject(command.plan, command.actor, command.reason)
+        except ShipwallError as error:
+            return CommandResult(id=command.id, done=False, detail=error.line()), None
+        return CommandResult(id=command.id, done=True, detail=detail), None
+
     def command(self, command: Command, facts: ContainerFacts) -> CommandResult:
         """Do what a person asked: freeze, capture, thaw or destroy the container of `facts`."""
         try:
@@ -247,6 +365,11 @@ class Responder:
                     finish(plan, last[act].facts)
                 return None
         if last["plan"].status == "begun":
+            if self._now_ns() < try_again_ns(self.journal, plan.id):
+                with suppress(ShipwallError):
+                    if stands_frozen(plan, last) and self._steps.find_status(plan.container) in {"running", "paused"}:
+                        self._steps.freeze_again(plan)
+                return None
             return self._run(work, is_new=False)
         if stands_frozen(plan, last):
             self._keep_frozen(plan)
@@ -292,6 +415,7 @@ class Responder:
             frozen_ns=work.frozen_ns,
             replacement=work.replacement,
             evidence=work.evidence,
+            alert=work.alert,
         )
 
     def _step(self, work: Work, step: str, last: dict[str, Entry], *, is_first: bool, is_new: bool) -> StepResult:
@@ -334,7 +458,7 @@ class Responder:
         except ShipwallError as error:
             duration = time.monotonic_ns() - started
             with suppress(StorageError):
-                self.journal.fail(plan.id, step, why=error.line())
+                self.journal.fail(plan.id, step, why=error.line(), disk=isinstance(error, StorageError))
             self._tell(plan, step, "failed", error.line())
             return StepResult(step=step, status="failed", duration_ns=duration, detail=error.line())
         self._tell(plan, step, "confirmed", detail)
@@ -450,3 +574,7 @@ class Responder:
                 detail=detail,
             )
         )
+
+
+def _utc(time_ns: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(time_ns // 1_000_000_000))

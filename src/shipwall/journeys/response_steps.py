@@ -102,7 +102,7 @@ class Steps:
         self.freezer.freeze(group)
         work.frozen_ns = work.frozen_ns or time.monotonic_ns() - started
         with suppress(StorageError):  # kept in memory too; without it a crash costs the events, not the freeze
-            self._remember(work)
+            self.remember(work)
         self._hand_over(group, work.plan.container)
         detail = f"{len(self.freezer.pids(group))} processes, {work.frozen_ns / 1e6:.1f} ms to frozen"
         return detail, {"frozen_ns": work.frozen_ns, "cgroup": str(group.path)}
@@ -132,7 +132,7 @@ class Steps:
 
     def _cut(self, work: Work) -> tuple[str, Json]:
         container = work.plan.container
-        self._remember(work)
+        self.remember(work)
         record = self.engine.inspect_container(container)
         mode = str(record["HostConfig"].get("NetworkMode", ""))
         if mode == "host" or mode.startswith("container:"):
@@ -288,7 +288,7 @@ class Steps:
     def _context_path(self, plan: str) -> Path:
         return self._folder / f"plan-{plan}.msgpack"
 
-    def _remember(self, work: Work) -> None:
+    def remember(self, work: Work) -> None:
         """Keep the context on disk, once, before anything changes what the engine says about the container."""
         if work.context is not None and self._context_path(work.plan.id).exists():
             return

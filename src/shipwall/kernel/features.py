@@ -10,7 +10,7 @@ import errno as errnos
 import os
 import platform
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import msgspec
@@ -215,6 +215,11 @@ def probe_host() -> Host:
         libbpf=version,
         features=tuple(features),
     )
+
+
+def probe_features(names: Collection[str]) -> dict[str, bool | None]:
+    """Which of the features `names` are present, as `probe_host` finds out; None where that could not be probed. Unknown names lack."""
+    return {probe[0]: _probed(*probe).present for probe in _PROBES if probe[0] in names}
 
 
 def why_no_sensor() -> str:

@@ -369,6 +369,10 @@ class Sensor:
             count += 1
         return count
 
+    def boot_ns(self, time_ns: int) -> int:
+        """The boot-time clock at `time_ns` since 1970, the time of an event."""
+        return time_ns - self._wall_offset_ns
+
     def _synchronise_clock(self) -> None:
         self._wall_offset_ns = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 

@@ -8,6 +8,9 @@ from shipwall.model.container import Process
 from shipwall.model.digest import Digest
 from shipwall.model.event import AnyEvent
 
+PRIORITIES = ("Emergency", "Alert", "Critical", "Error", "Warning", "Notice", "Informational", "Debug")
+"""Most urgent first."""
+
 
 class Why(msgspec.Struct, frozen=True, kw_only=True):
     """One comparison of the rule's condition: its source text, the value the field had, and its result."""
@@ -17,8 +20,17 @@ class Why(msgspec.Struct, frozen=True, kw_only=True):
     result: bool
 
 
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One act of a sequence: the rule it matched."""
+
+    rule: str
+    event: AnyEvent
+
+
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
-    """`id` is unique (time and random). `action`: alert, kill, freeze. `denied`: the act itself was refused by the system.
+    """`id` is unique (time and random). `action`: alert, deny, kill, stop, freeze; `acted`: what the agent did about that (`killed after
+    the act`, `would have: kill`, `missed: the process is gone`), empty when nothing was asked for or the alert has just been raised.
+    `sequence`: all acts of a rule that asks for several, the last of them `event`. `denied`: the act itself was refused by the system.
 
     `lineage`: the process and its ancestors, nearest first. `package`: `name version` of the package that owns the executable,
     empty when no package does. `silenced_by`: id of the silence that mutes it, empty otherwise. `stopped`: what ended the act
@@ -48,6 +60,8 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     silenced_by: str = ""
     output_fields: dict[str, str] = {}
     suppressed: int = 0
+    acted: str = ""
+    sequence: tuple[Step, ...] = ()
 
 
 class Silence(msgspec.Struct, frozen=True, kw_only=True):

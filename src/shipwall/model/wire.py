@@ -69,6 +69,8 @@ class Health(Message, frozen=True, kw_only=True, tag="health"):
 
     `cost_ns` mean nanoseconds in the sensor's kernel programs per system call of the whole host, watched or not, by the kernel's own
     statistics over the last sampled window; `cost_calls` how many calls that were (0: not measured); `cost_share` of all CPUs' time.
+    `acts`: what was done for rules and policies (`kill`, `freeze`) and what would have been (`would kill`); `missed`: what should have been
+    enforced and was not, with its cause (`kill: the process is gone`).
     """
 
     node: str
@@ -85,6 +87,8 @@ class Health(Message, frozen=True, kw_only=True, tag="health"):
     cost_share: float = 0.0
     ring_bytes: int = 0
     functions: dict[str, str] = {}
+    acts: dict[str, int] = {}
+    missed: dict[str, int] = {}
 
 
 class ImageStep(Message, frozen=True, kw_only=True, tag="image-step"):
@@ -118,7 +122,7 @@ class Admission(Message, frozen=True, kw_only=True, tag="admission"):
 
 
 class ResponseStep(Message, frozen=True, kw_only=True, tag="response-step"):
-    """One step of a response plan. `status`: planned, begun, confirmed, failed, undone."""
+    """One step of a response plan. `status`: planned, observed, waiting (for approval), begun, confirmed, failed, undone."""
 
     node: str
     plan: str
@@ -152,13 +156,15 @@ class SilenceSet(Message, frozen=True, kw_only=True, tag="silence"):
 
 
 class Command(Message, frozen=True, kw_only=True, tag="command"):
-    """To an agent: `action` freeze, thaw, destroy, capture on container `target`; `actor` asked, for `reason`."""
+    """To an agent: `action` freeze, thaw, destroy, capture on container `target`, or approve, reject of `plan` for it; `actor` asked, for
+    `reason`."""
 
     id: str
     action: str
     target: str
     actor: str
     reason: str = ""
+    plan: str = ""
 
 
 class CommandResult(Message, frozen=True, kw_only=True, tag="command-result"):

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from shipwall.model.alert import Alert
+from shipwall.model.alert import PRIORITIES, Alert
 from shipwall.model.container import ContainerFacts
 from shipwall.model.digest import Digest
 from shipwall.model.errors import InputError
@@ -17,6 +17,7 @@ from shipwall.model.verdict import Evidence, Reason
 from shipwall.response.policy import Entry, ResponsePolicy
 
 SERVICE_LABELS = ("shipwall.service", "com.docker.compose.service", "com.docker.swarm.service.name")
+ENVIRONMENT_LABEL = "shipwall.environment"
 FROZEN_MARK = "-frozen-"
 
 
@@ -25,7 +26,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     `id` follows from alert and container, so the same alert never makes two plans. `alert` is empty when a person (`actor`) asked.
     `image`: reference the replacement is made from. `memory_bytes`, `file_bytes`: budgets of the capture. `notes`: what was left
-    out and why.
+    out and why. `expires_ns`: until when it waits for a person to approve it, 0 when nobody need. `entry_line`: the line of the policy that
+    asks for it, 0 when a rule's own action or a person does.
     """
 
     id: str
@@ -44,16 +46,20 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int
     file_bytes: int
     notes: tuple[str, ...] = ()
+    expires_ns: int = 0
+    entry_line: int = 0
 
 
 class Past(msgspec.Struct, frozen=True, kw_only=True):
-    """One earlier plan, from the journal. `is_frozen`: its container still is."""
+    """One earlier plan, from the journal. `is_frozen`: its container still is. `is_waiting`: nobody has approved or rejected it yet."""
 
     plan: str
     container: str
     service: str
     created_ns: int
     is_frozen: bool
+    is_waiting: bool = False
+    rule: str = ""
 
 
 class Declined(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,14 +76,25 @@ def service_of(facts: ContainerFacts) -> str:
     return facts.name.removeprefix("/").partition(FROZEN_MARK)[0]
 
 
-def plan_response(
-    alert: Alert, policy: ResponsePolicy, facts: ContainerFacts | None, now_ns: int, history: Iterable[Past] = ()
-) -> Plan | Declined:
-    """The plan `policy` asks for, or the reason why there is none.
+def environment_of(facts: ContainerFacts) -> str:
+    """The environment a container belongs to: what its label says, else empty."""
+    return facts.labels.get(ENVIRONMENT_LABEL, "")
 
-    Steps: 1 the alert counts (not silenced, in a known container) · 2 an entry applies · 3 the container is not in a plan already ·
-    4 budgets: frozen per service and node, cool-down of the service · 5 what the facts do not allow is left out and noted.
-    *On failure*: declined; an alert was raised in any case.
+
+def plan_response(
+    alert: Alert,
+    policy: ResponsePolicy,
+    facts: ContainerFacts | None,
+    now_ns: int,
+    history: Iterable[Past] = (),
+    *,
+    is_ordered: bool = False,
+) -> Plan | Declined:
+    """The plan `policy` asks for, or the reason why there is none. `is_ordered`: the rule's own action asks for a freeze, and is in force.
+
+    Steps: 1 the alert counts (not silenced, in a known container) · 2 an entry applies, or the rule asks · 3 the container is not in a plan
+    already · 4 budgets: frozen per service and node, plans in a time, cool-down of the service and of the rule in the container · 5 what
+    the facts do not allow is left out and noted. *On failure*: declined; an alert was raised in any case.
     """
     # 1 the alert counts
     if alert.silenced_by:
@@ -86,27 +103,19 @@ def plan_response(
         return _declined("no-container", "the act is not of a known container", alert, "respond by hand")
     # 2 an entry applies
     entry = next((entry for entry in policy.entries if _applies(entry, alert, facts)), None)
+    if entry is None and is_ordered:
+        entry = Entry(steps=("freeze",))
     if entry is None:
         return _declined("no-entry", f"no entry of the response policy names {alert.rule!r}", alert, "add one to `responses:`")
     # 3 once is enough
     history = tuple(history)
     service = service_of(facts)
     plan_id = plan_id_of(alert.id, facts.id)
-    if any(past.plan == plan_id or (past.container == facts.id and past.is_frozen) for past in history):
+    if any(past.plan == plan_id or (past.container == facts.id and (past.is_frozen or past.is_waiting)) for past in history):
         return _declined("in-plan", f"container {facts.name} is in a plan already", alert)
     # 4 budgets
-    frozen = [past for past in history if past.is_frozen]
-    count = sum(past.service == service for past in frozen)
-    if count >= policy.frozen_per_service:
-        why = f"{count} containers of {service} are frozen, the limit is {policy.frozen_per_service}"
-        return _declined("service-budget", why, alert, "thaw or destroy one")
-    if len(frozen) >= policy.frozen_per_node:
-        why = f"{len(frozen)} containers of this node are frozen, the limit is {policy.frozen_per_node}"
-        return _declined("node-budget", why, alert, "thaw or destroy one")
-    latest = max((past.created_ns for past in history if past.service == service), default=None)
-    if latest is not None and now_ns < latest + policy.cooldown_ns:
-        why = f"the last plan for {service} was {(now_ns - latest) / 1e9:.0f} s ago, the cool-down is {policy.cooldown_ns / 1e9:.0f} s"
-        return _declined("cool-down", why, alert)
+    if (spent := _spent(policy, history, service, facts.id, alert.rule, now_ns)) is not None:
+        return _declined(*spent[:2], alert, spent[2])
     # 5 what the facts allow
     steps, notes = list(entry.steps), []
     if "replace" in steps and facts.promotion != "promoted":
@@ -128,7 +137,44 @@ def plan_response(
         memory_bytes=policy.memory_bytes,
         file_bytes=policy.file_bytes,
         notes=tuple(notes),
+        expires_ns=now_ns + entry.approval_ns if entry.approval_ns else 0,
+        entry_line=entry.line,
     )
+
+
+def _spent(
+    policy: ResponsePolicy, history: tuple[Past, ...], service: str, container: str, rule: str, now_ns: int
+) -> tuple[str, str, str] | None:
+    """Which limit is reached: code, reason, next step; None when there is room."""
+    held = [past for past in history if past.is_frozen or past.is_waiting]
+    count = sum(past.service == service for past in held)
+    if count >= policy.frozen_per_service:
+        why = f"{count} containers of {service} are frozen or wait for approval, the limit is {policy.frozen_per_service}"
+        return "service-budget", why, "thaw or destroy one"
+    if len(held) >= policy.frozen_per_node:
+        why = f"{len(held)} containers of this node are frozen or wait for approval, the limit is {policy.frozen_per_node}"
+        return "node-budget", why, "thaw or destroy one"
+    recent = sum(past.created_ns > now_ns - policy.plans_per_ns for past in history)
+    if recent >= policy.plans:
+        return (
+            "plan-budget",
+            f"{recent} plans in {policy.plans_per_ns / 1e9:.0f} s, the limit is {policy.plans}",
+            "look what happens",
+        )
+    for code, what, wait_ns, past_ns in (
+        ("cool-down", service, policy.cooldown_ns, [past.created_ns for past in history if past.service == service]),
+        (
+            "rule-cool-down",
+            f"{rule!r} in this container",
+            policy.rule_cooldown_ns,
+            [past.created_ns for past in history if (past.container, past.rule) == (container, rule)],
+        ),
+    ):
+        latest = max(past_ns, default=None)
+        if latest is not None and now_ns < latest + wait_ns:
+            why = f"the last plan for {what} was {(now_ns - latest) / 1e9:.0f} s ago, the cool-down is {wait_ns / 1e9:.0f} s"
+            return code, why, ""
+    return None
 
 
 def plan_command(
@@ -184,14 +230,39 @@ def render_plan(plan: Plan | Declined) -> str:
         "replace": f"rename it to {frozen_name(plan)}, start a clean one from {plan.image}",
     }
     lines = [f"plan {plan.id} for container {plan.container_name} ({plan.container[:12]})"]
+    if plan.expires_ns:
+        lines.append(
+            f"  waits for a person, {(plan.expires_ns - plan.created_ns) / 1e9:.0f} s at most: shipwall response approve {plan.id}"
+        )
     lines += [f"  {number}. {step}: {words[step]}" for number, step in enumerate(plan.steps, 1)]
     return "\n".join(lines + [f"  note: {note}" for note in plan.notes])
 
 
 def _applies(entry: Entry, alert: Alert, facts: ContainerFacts) -> bool:
-    named = alert.rule in entry.rules or alert.action in entry.actions
-    name = facts.name.removeprefix("/")
-    return named and any(fnmatch.fnmatchcase(name, pattern) for pattern in entry.containers)
+    named = (
+        alert.rule in entry.rules
+        or alert.action in entry.actions
+        or any(_matches(tag, entry.tags) for tag in alert.tags)
+        or not (entry.rules or entry.actions or entry.tags)
+    )
+    return (
+        named
+        and (not entry.priority or _rank(alert.priority) <= _rank(entry.priority))
+        and _matches(facts.name.removeprefix("/"), entry.containers)
+        and _matches(facts.image_ref, entry.images)
+        and _matches(service_of(facts), entry.services)
+        and _matches(environment_of(facts), entry.environments)
+    )
+
+
+def _matches(value: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch.fnmatchcase(value, pattern) for pattern in patterns)
+
+
+def _rank(priority: str) -> int:
+    """0 for the most urgent; what is no priority comes last."""
+    word = priority.capitalize()
+    return PRIORITIES.index(word) if word in PRIORITIES else len(PRIORITIES)
 
 
 def _declined(code: str, message: str, alert: Alert, next_step: str = "") -> Declined:

@@ -29,6 +29,8 @@ def render_falco(alert: Alert) -> dict[str, Any]:
         "shipwall.image.digest": alert.image_digest or "",
         "shipwall.promotion": alert.promotion,
         "shipwall.stopped": alert.stopped,
+        "shipwall.acted": alert.acted,
+        "shipwall.sequence": "; ".join(f"{step.rule} at {render_time(step.event.time_ns)}" for step in alert.sequence),
         "shipwall.suppressed": alert.suppressed,
     }
     return {

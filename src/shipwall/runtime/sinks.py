@@ -23,8 +23,7 @@ import msgspec
 
 from shipwall.lang.diagnostic import did_you_mean
 from shipwall.lang.yaml_text import Node, parse_yaml
-from shipwall.model.alert import Alert
-from shipwall.runtime.rules.definitions import PRIORITIES
+from shipwall.model.alert import PRIORITIES, Alert
 
 KINDS = ("file", "syslog", "webhook")
 FACILITIES = {

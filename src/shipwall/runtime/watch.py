@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from shipwall.model.alert import Alert
+from shipwall.model.alert import Alert, Step
 from shipwall.model.event import AnyEvent, Exec
 from shipwall.runtime.conditions import explain
 from shipwall.runtime.facts import Context, Facts
@@ -12,6 +12,7 @@ from shipwall.runtime.fields import exe_path, is_denied, look_up
 from shipwall.runtime.processes import ProcessTable
 from shipwall.runtime.rules.output import render_output
 from shipwall.runtime.rules.rule_set import Rule, RuleSet
+from shipwall.runtime.sequences import Sequences
 from shipwall.runtime.throttle import Throttles
 
 KILLED = "killed before its first instruction"
@@ -33,6 +34,7 @@ class Watch:
         self._first_match = first_match
         self._count = itertools.count(1)
         self.throttles = Throttles()
+        self.sequences = Sequences(rules.rules)
 
     def handle(self, event: AnyEvent, context: Context, now_ns: int) -> list[Alert]:
         """The alerts `event` raises, in the rules' order; most events raise none and cost a few microseconds."""
@@ -43,19 +45,28 @@ class Watch:
         if judged is not None:
             facts = Facts(event, processes, context, self.node)
             rules, judge = judged
-            for number in judge(facts):
-                rule = rules[number]
+            matched = [rules[number] for number in judge(facts)]
+            ended: set[str] = set()
+            for rule in matched:
+                steps: tuple[Step, ...] = ()
+                if not rule.enabled or (rule.sequence and not (steps := self.sequences.complete(rule, event))):
+                    continue
+                if steps:
+                    ended.add(rule.name)
                 suppressed = 0
                 if rule.throttle is not None:
                     suppressed = self.throttles.take(rule.name, rule.throttle, event.container, event.time_ns)
                 if suppressed >= 0:
-                    alerts.append(self._raise(rule, facts, now_ns, suppressed))
+                    alerts.append(self._raise(rule, facts, now_ns, suppressed, steps))
                 if self._first_match:
                     break
+            for rule in matched:
+                if rule.is_step:
+                    self.sequences.note(rule, event, ended)
         processes.after(event)
         return alerts
 
-    def _raise(self, rule: Rule, facts: Facts, now_ns: int, suppressed: int) -> Alert:
+    def _raise(self, rule: Rule, facts: Facts, now_ns: int, suppressed: int, steps: tuple[Step, ...]) -> Alert:
         event, container = facts.event, facts.container
         lookup = look_up(facts)
         output, fields = render_output(rule.output, lookup)
@@ -87,4 +98,5 @@ class Watch:
             stopped=stopped,
             output_fields=fields,
             suppressed=suppressed,
+            sequence=steps,
         )

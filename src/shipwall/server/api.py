@@ -30,7 +30,7 @@ from shipwall.model.event import AnyEvent
 from shipwall.server import sessions
 from shipwall.server.doors import API, Doors, Visitor, read_body
 from shipwall.server.log import log
-from shipwall.server.service import ACTIONS, MAX_ROWS, Service
+from shipwall.server.service import ACTIONS, DECISIONS, MAX_ROWS, Service
 
 BEAT_S = 4.0
 COALESCE_S = 0.15
@@ -155,6 +155,14 @@ def _deeds(service: Service, doors: Doors) -> APIRouter:
             raise HTTPException(404)
         deed = await read_body(request, Deed)
         result = await service.command(visitor.actor, action, target, deed.reason)
+        return json_response(result, 200 if result.done else 409)
+
+    @router.post(f"{API}/responses/{{plan}}/{{action}}", summary="Approve or reject a plan", openapi_extra=_body(Deed))
+    async def decide(plan: str, action: str, request: Request, visitor: Changing) -> Response:
+        if action not in DECISIONS:
+            raise HTTPException(404)
+        deed = await read_body(request, Deed)
+        result = await service.decide(visitor.actor, action, plan, deed.reason)
         return json_response(result, 200 if result.done else 409)
 
     @router.post(f"{API}/silences", summary="Silence a rule", openapi_extra=_body(NewSilence))

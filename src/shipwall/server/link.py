@@ -284,7 +284,10 @@ class LinkServer:
                 return Answer(number=message.number, rows=tuple(rows))
             case Command():
                 actor = _named(peer, message.actor)
-                result = await self._service.command(actor, message.action, message.target, message.reason)
+                if message.plan:
+                    result = await self._service.decide(actor, message.action, message.plan, message.reason)
+                else:
+                    result = await self._service.command(actor, message.action, message.target, message.reason)
                 return CommandResult(number=message.number, id=message.id, done=result.done, detail=result.detail)
             case SilenceSet(silence=wanted):
                 actor = _named(peer, wanted.actor)

@@ -78,6 +78,12 @@ def _nodes(nodes: list[Row], now_ns: int) -> list[Metric]:
     containers = GaugeMetricFamily("shipwall_containers", "Containers the agent knows.", labels=["node"])
     memory = GaugeMetricFamily("shipwall_agent_resident_bytes", "Resident memory of the agent.", labels=["node"])
     processor = CounterMetricFamily("shipwall_agent_cpu_seconds", "Processor time of the agent.", labels=["node"])
+    acts = CounterMetricFamily(
+        "shipwall_acts", "What was done, or would have been, for rules and policies.", labels=["node", "act"]
+    )
+    missed = CounterMetricFamily(
+        "shipwall_acts_missed", "What should have been enforced and was not, by cause.", labels=["node", "act", "cause"]
+    )
     cost = GaugeMetricFamily(
         "shipwall_sensor_call_seconds", "Mean kernel time per system call; absent: not measured.", labels=["node"]
     )
@@ -92,12 +98,17 @@ def _nodes(nodes: list[Row], now_ns: int) -> list[Metric]:
             lost.add_metric([node, name], count)
         for name, count in sorted(health["helper_errors"].items()):
             failures.add_metric([node, name], count)
+        for name, count in sorted((health.get("acts") or {}).items()):
+            acts.add_metric([node, name], count)
+        for name, count in sorted((health.get("missed") or {}).items()):
+            act, _, cause = name.partition(": ")
+            missed.add_metric([node, act, cause], count)
         containers.add_metric([node], health["containers"])
         memory.add_metric([node], health["rss_bytes"])
         processor.add_metric([node], health["cpu_ns"] / 1e9)
         if health["cost_ns"]:
             cost.add_metric([node], health["cost_ns"] / 1e9)
-    return [up, age, delivered, lost, failures, containers, memory, processor, cost]
+    return [up, age, delivered, lost, failures, containers, memory, processor, acts, missed, cost]
 
 
 def _counts(counts: dict[str, dict[str, int]], last: int) -> list[Metric]:

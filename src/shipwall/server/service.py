@@ -23,6 +23,7 @@ from shipwall.server.hub import Hub
 from shipwall.server.log import log
 
 ACTIONS = ("freeze", "thaw", "destroy", "capture")
+DECISIONS = ("approve", "reject")
 COMMAND_TIMEOUT_S = 60.0
 MAX_ROWS = 10_000
 MAX_SILENCE_NS = 90 * 24 * 3600 * 1_000_000_000
@@ -68,10 +69,26 @@ class Service:
         reason = _reason(reason)
         node, container = await self.ask(self.store.find_container, target)
         command = Command(id=secrets.token_hex(16), action=action, target=container.id, actor=actor, reason=reason)
-        name = f"{container.name} ({container.id[:12]})"
+        return await self._send(command, node, f"{container.name} ({container.id[:12]})")
+
+    async def decide(self, actor: str, action: str, plan: str, reason: str) -> CommandResult:
+        """What became of approving or rejecting a plan that waits. Raises InputError (unknown word or plan, no reason), RemoteError."""
+        if action not in DECISIONS:
+            raise InputError(f"action {action[:40]!r}", "is not known", "one of " + ", ".join(DECISIONS))
+        reason = _reason(reason)
+        asked = await self.rows("responses", {"plan": plan, "step": "approval"}, 1)
+        if not asked:
+            raise InputError(f"plan {plan[:40]!r}", "does not wait for approval", "see `shipwall response list`")
+        node, container = str(asked[0]["node"]), str(asked[0]["container"])
+        command = Command(id=secrets.token_hex(16), action=action, target=container, actor=actor, reason=reason, plan=plan)
+        return await self._send(command, node, f"plan {plan} for {container[:12]}")
+
+    async def _send(self, command: Command, node: str, name: str) -> CommandResult:
+        """The agent's answer to `command`, kept with who asked for it."""
+        actor, action, reason = command.actor, command.action, command.reason
         await self.ask(self.store.begin_command, command, node, time.time_ns())
         await self.ask(self.store.note, actor, action, name, reason, time.time_ns())
-        log("info", "command", actor=actor, action=action, container=container.id[:12], node=node)
+        log("info", "command", actor=actor, action=action, container=command.target[:12], node=node)
         state, detail = "unanswered", "the server stopped"
         try:
             result = await self.agents.command(node, command, COMMAND_TIMEOUT_S)
@@ -84,7 +101,7 @@ class Service:
             now_ns = time.time_ns()
             await self.ask(self.store.end_command, command.id, state, detail, now_ns)
             await self.ask(self.store.note, actor, f"{action}: {state}", name, detail, now_ns)
-            log("info", "command-ended", action=action, container=container.id[:12], state=state)
+            log("info", "command-ended", action=action, container=command.target[:12], state=state)
             self.hub.publish({"commands", "audit"})
 
     async def silence(self, actor: str, rule: str, container_name: str, reason: str, until_ns: int) -> Silence:

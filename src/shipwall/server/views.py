@@ -187,6 +187,8 @@ def plans(responses: list[Row], bundles: list[Row], names: dict[str, str]) -> li
         plan["state"] = (
             "failed" if "failed" in statuses
             else "observed" if statuses == {"observed"}
+            else "waiting" if plan["steps"][-1]["status"] == "waiting"
+            else "given up" if [(step["step"], step["status"]) for step in plan["steps"]] == [("approval", "undone")]
             else "under way" if statuses & {"begun", "planned"}
             else "complete"
         )  # fmt: skip
@@ -228,6 +230,8 @@ def node_views(nodes: list[Row], health: list[Row], now_ns: int) -> list[Row]:
                 "lost_total": sum(map(_int, lost.values())),
                 "lost": {kind: count for kind, count in lost.items() if count},
                 "helper_errors": {name: count for name, count in helper_errors.items() if count},
+                "acts": dict(sorted((latest.get("acts") or {}).items())),
+                "missed": dict(sorted((latest.get("missed") or {}).items())),
                 "functions": [_function(name, mode) for name, mode in sorted((latest.get("functions") or {}).items())],
             }
         )

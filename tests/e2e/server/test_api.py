@@ -19,6 +19,7 @@ from tests.server_process import (
     PlayedAgent,
     ServerProcess,
     a_container,
+    a_waiting_plan,
     an_alert,
     digest_of,
     running_server,
@@ -115,6 +116,19 @@ def test_a_change_needs_origin_and_token(server: ServerProcess, agent: PlayedAge
     done = visitor.post(path, json=body, headers=good)
     assert (done.status_code, done.json()["detail"]) == (200, "shop is frozen")
     assert len(agent.commands) == 1
+
+
+def test_a_plan_is_rejected_with_origin_and_token_only(server: ServerProcess, agent: PlayedAgent, visitor: httpx.Client) -> None:
+    agent.say(a_container(SHOP_ID, "shop", now_ns=time.time_ns()), a_waiting_plan("p-waits", time.time_ns()))
+    assert (
+        visitor.post("/api/v1/responses/p-waits/reject", json={"reason": "because"}, headers={"Origin": server.url}).status_code
+        == 403
+    )
+    assert change(visitor, "/api/v1/responses/p-waits/freeze", {"reason": "because"}).status_code == 404
+    assert change(visitor, "/api/v1/responses/p-waits/reject", {"reason": ""}).status_code == 400
+    assert agent.commands == []
+    done = change(visitor, "/api/v1/responses/p-waits/reject", {"reason": "because"})
+    assert (done.status_code, done.json()["detail"]) == (200, "reject p-waits")
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1", "127.0.0.1:1", "localhost", "", "127.0.0.1.evil.example:80"])

@@ -15,6 +15,7 @@ from tests.server_process import (
     PlayedAgent,
     ServerProcess,
     a_container,
+    a_waiting_plan,
     an_alert,
     tell_story,
     wait_for,
@@ -87,6 +88,32 @@ def test_containers_are_listed_and_acted_on(run: Run, agent: PlayedAgent) -> Non
     refused = run("container", "destroy", "shop-2", "--reason", "because")  # no terminal, no --yes
     assert refused.returncode == 1
     assert len(agent.commands) == 2
+
+
+def test_plans_are_listed_rehearsed_and_approved(run: Run, agent: PlayedAgent, tmp_path: Path) -> None:
+    agent.say(a_waiting_plan("p-waits", time.time_ns(), NEXT_ID))
+    listed = json.loads(run("response", "list", "-o", "json").stdout)
+    assert [plan["plan"] for plan in listed] == ["p-back", "p-waits"]
+    assert listed[0]["steps"] == dict.fromkeys(("freeze", "cut", "capture", "replace"), "confirmed")
+    (waits,) = json.loads(run("response", "list", "--waiting", "-o", "json").stdout)
+    assert "until 2026" in waits["detail"]
+    assert "shop-2" in run("response", "list", "--waiting").stdout
+    policy = tmp_path / "response.yaml"
+    policy.write_text('responses:\n- {rules: ["Shell connected to the network"], steps: [freeze, cut, capture, replace]}\n')
+    said = run("response", "check", str(policy), "--dry-run").stdout
+    for part in (
+        "1 plans, nothing is done",
+        "by line 2 of the policy",
+        "container shop (3f9ca1a1a1a1)",
+        "2. cut",
+        "1 of 2 containers of shop",
+    ):
+        assert part in said
+    assert agent.commands == []
+    done = run("response", "approve", "p-waits", "--reason", "seen")
+    assert (done.returncode, done.stdout.strip()) == (0, "approve p-waits: approve p-waits")
+    refused = run("response", "reject", "p-none", "--reason", "seen")
+    assert (refused.returncode, "does not wait" in refused.stderr) == (6, True)
 
 
 def test_a_link_for_a_named_person(run: Run, server: ServerProcess) -> None:

@@ -20,13 +20,14 @@ from tests.server_process import (
     ServerProcess,
     a_container,
     a_health,
+    a_waiting_plan,
     an_alert,
     tell_story,
     wait_for,
 )
 
 from shipwall.adapters.unprivileged import SERVER_ID
-from shipwall.model.alert import Why
+from shipwall.model.alert import Step, Why
 from shipwall.model.verdict import Evidence, Reason, Verdict
 from shipwall.model.wire import Admission, AlertRaised, ImageStep, ResponseStep
 
@@ -167,6 +168,18 @@ def test_a_failed_command_says_why_and_keeps_the_form(server: ServerProcess, age
     assert told.complaints()  # the browser notes the 503 itself
 
 
+def test_a_plan_is_approved_through_a_form(server: ServerProcess, agent: PlayedAgent, told: Browser) -> None:
+    agent.say(a_waiting_plan("p-waits", time.time_ns() + 5_000_000_000, NEXT_ID))
+    told.get(server.url + "/evidence")
+    told.wait_for("#plans", "waits for approval")
+    told.one("[data-deed=approve][data-plan=p-waits]").click()
+    told.wait_for("#deed[open]")
+    told.one("#deed-reason").send_keys("seen")
+    told.one("#deed-do").click()
+    told.wait_for(".toast", "approve p-waits")
+    assert [(command.action, command.plan) for command in agent.commands] == [("approve", "p-waits")]
+
+
 def test_silence_and_end_through_forms(server: ServerProcess, agent: PlayedAgent, told: Browser) -> None:
     told.get(server.url + "/alerts")
     told.one("#alert-a-shell > summary").click()
@@ -209,11 +222,13 @@ def test_hostile_text_stays_text(server: ServerProcess, agent: PlayedAgent, told
         a_container("bad0" * 16, bad, now_ns=now_ns, image_ref=bad, ports=(bad,), user=bad),
         a_container("bad1" * 16, bad, "frozen", now_ns=now_ns, image_ref=bad),
         AlertRaised(alert=an_alert("hostile" + bad, bad, now_ns, output=bad, container_name=bad, package=bad, stopped=bad, tags=(bad,),
-                                   lineage=lineage, why=(Why(condition=bad, value=bad, result=True),), priority=bad)),
+                                   lineage=lineage, why=(Why(condition=bad, value=bad, result=True),), priority=bad, acted=bad,
+                                   sequence=(Step(rule=bad, event=an_alert("x", "r", now_ns).event),))),
         Admission(node=bad, time_ns=now_ns, method=bad, uri=bad, subject=bad, verdict=Verdict(allowed=False, reasons=(reason,))),
         ImageStep(digest=bad, image=bad, step=bad, time_ns=now_ns, allowed=False, summary=bad, reasons=(reason,), facts={bad: bad}),
         ResponseStep(node=bad, plan=bad, alert=bad, container=bad, step=bad, status=bad, time_ns=now_ns, detail=bad),
-        msgspec.structs.replace(a_health(now_ns, 1), node=bad, lost={bad: 1}, functions={bad: bad}, helper_errors={bad: 1}),
+        msgspec.structs.replace(a_health(now_ns, 1), node=bad, lost={bad: 1}, functions={bad: bad}, helper_errors={bad: 1},
+                                 acts={bad: 1}, missed={bad: 1}),
     )  # fmt: skip
     for path in (*PAGES.values(), "/containers?gone=1", "/alerts?rule=%3Cscript%3Ewindow.hit%3D1%3C%2Fscript%3E&silenced=1"):
         told.get(server.url + path)

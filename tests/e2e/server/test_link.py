@@ -21,6 +21,7 @@ from tests.server_process import (
     ServerProcess,
     a_container,
     a_health,
+    a_waiting_plan,
     an_alert,
     running_server,
     tell_story,
@@ -175,6 +176,22 @@ def test_a_command_reaches_the_agent_and_its_answer_comes_back(server: ServerPro
     assert (row["state"], row["reason"], row["actor"]) == ("done", "odd traffic", agent.commands[-1].actor)
     assert [row["action"] for row in server.ask("audit")][-2:] == ["freeze", "freeze: done"]
     assert server.ask("containers", {"id": SHOP_ID})[0]["state"] == "frozen"
+
+
+def test_a_plan_that_waits_is_approved_by_its_node(server: ServerProcess, agent: PlayedAgent) -> None:
+    agent.say(a_container(SHOP_ID, "shop", now_ns=time.time_ns()), a_waiting_plan("p-waits", time.time_ns()))
+    with server.cli() as link:
+        done = link.ask(Command(id="1", action="approve", target="", actor="alice", reason="seen", plan="p-waits"))
+        unknown = link.ask(Command(id="2", action="approve", target="", actor="", reason="seen", plan="p-none"))
+        wrong = link.ask(Command(id="3", action="freeze", target="", actor="", reason="seen", plan="p-waits"))
+    assert done == CommandResult(id="1", done=True, detail="approve p-waits")
+    (command,) = agent.commands
+    assert (command.action, command.plan, command.target) == ("approve", "p-waits", SHOP_ID)
+    assert [row["action"] for row in server.ask("audit")][-2:] == ["approve", "approve: done"]
+    assert isinstance(unknown, Answer)
+    assert "does not wait for approval" in unknown.error
+    assert isinstance(wrong, Answer)
+    assert "one of approve, reject" in wrong.error
 
 
 @pytest.mark.parametrize(

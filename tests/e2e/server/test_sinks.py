@@ -262,7 +262,8 @@ def test_what_is_pruned_unsent_is_counted(tmp_path: Path) -> None:
 
 
 def test_prometheus_reads_what_is_stored(server: ServerProcess, agent: PlayedAgent) -> None:
-    agent.say(a_health(time.time_ns(), 4711))
+    missed = {"kill: the process is gone": 2, "freeze: service-budget": 7}
+    agent.say(msgspec.structs.replace(a_health(time.time_ns(), 4711), acts={"kill": 3, "would freeze": 1}, missed=missed))
     address = f"{server.url}/metrics"
     assert httpx.get(address).status_code == 401
     token = server.instance.server / "metrics.token"
@@ -273,5 +274,9 @@ def test_prometheus_reads_what_is_stored(server: ServerProcess, agent: PlayedAge
     (delivered,) = families["shipwall_events_delivered"].samples
     assert (delivered.labels["node"], delivered.value) == (NODE, 4711)
     assert {sample.labels["class"] for sample in families["shipwall_events_lost"].samples} >= {"open", "connect"}
+    assert {sample.labels["act"]: sample.value for sample in families["shipwall_acts"].samples} == {"kill": 3, "would freeze": 1}
+    assert {(one.labels["act"], one.labels["cause"], one.value) for one in families["shipwall_acts_missed"].samples} == {
+        ("kill", "the process is gone", 2), ("freeze", "service-budget", 7),
+    }  # fmt: skip
     assert families["shipwall_alerts"].samples[0].value >= 1
     assert families["shipwall_agent_up"].samples[0].value == 1

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from shipwall.adapters.instance import Instance
+from shipwall.adapters.rule_modes import read_rule_modes
 from shipwall.cli.rule import app
+from shipwall.model.errors import InputError
 
 GOLDEN = Path(__file__).parents[2] / "golden/rules"
 
@@ -79,3 +82,28 @@ def test_coverage_of_the_shipped_rules_is_whole() -> None:
     code, said = _run("coverage")
     assert "techniques" in said
     assert "T1611 privilege escalation · Escape to Host: Kernel code loaded" in said
+
+
+def test_the_node_sets_modes_of_rules_that_act(tmp_path: Path) -> None:
+    state = ("--state", str(tmp_path))
+    shipped = "Program not in the image executed"
+    assert "every rule has the mode of its own file" in _run("mode", *state)[1]
+    assert _run("mode", shipped.lower(), "enforce", *state) == (0, f"enforce  {shipped}\n")
+    assert json.loads(_run("mode", "--output", "json", *state)[1]) == {shipped: {"": "enforce"}}
+    said = _run("mode", shipped, "monitor", "--environment", "production", *state)[1]
+    assert said == f"enforce  {shipped}\nmonitor  {shipped} in production\n"
+    assert read_rule_modes(Instance(tmp_path)) == {shipped: {"": "enforce", "production": "monitor"}}
+    assert _run("mode", shipped, "default", "--environment", "production", *state) == (0, f"enforce  {shipped}\n")
+    for words, said in (
+        ((shipped, "enforced"), "did you mean 'enforce'?"),
+        (("Sensitive file read", "enforce"), "has no action"),
+        (("Program not in the imag executed", "enforce"), "did you mean"),
+    ):
+        refused = CliRunner().invoke(app, ["mode", *words, *state])
+        assert isinstance(refused.exception, InputError), words
+        assert said in refused.exception.line()
+    assert _run("mode", shipped, "default", *state)[0] == 0
+    assert read_rule_modes(Instance(tmp_path)) == {}
+    (tmp_path / "rule-modes.json").write_text('{"X": {"": "perhaps"}}')
+    with pytest.raises(InputError, match="perhaps"):
+        read_rule_modes(Instance(tmp_path))

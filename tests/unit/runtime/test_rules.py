@@ -125,7 +125,10 @@ def test_an_error_in_an_appended_part_stands_in_its_own_file() -> None:
         ("- rule: x\n  condition: and a\n  append: true\n", "changes rule 'x', which is not defined before"),
         ("- lst: x\n", "expected a rule, a macro or a list; did you mean 'list'?"),
         ("a: b\n", "expected a list, found keys and values"),
-        (RULE.format(condition="proc.name = x") + "  action: explode\n", "'explode' is not one of alert, kill, freeze"),
+        (
+            RULE.format(condition="proc.name = x") + "  action: explode\n",
+            "'explode' is not one of alert, deny, kill, stop, freeze",
+        ),
         (RULE.format(condition="proc.name = x").replace("WARNING", "WARN"), "'WARN' is not a priority; did you mean 'Warning'?"),
         (
             RULE.format(condition="proc.name = x").replace("%evt.type", "%evt.tpe"),

@@ -97,6 +97,18 @@ def test_the_state_of_a_plan(statuses: list[str], state: str) -> None:
     assert (plan["state"], plan["name"]) == (state, "shop")
 
 
+def test_a_plan_that_waits_for_a_person() -> None:
+    waiting, approved = a_response("approval", "waiting", 5), a_response("approval", "confirmed", 6)
+    for rows, state in (
+        ([waiting], "waiting"),
+        ([waiting, a_response("approval", "undone", 6)], "given up"),
+        ([waiting, approved, a_response("freeze", "begun", 7)], "under way"),
+        ([waiting, approved, a_response("freeze", "confirmed", 7)], "complete"),
+    ):
+        [plan] = views.plans(rows, [], {})
+        assert plan["state"] == state
+
+
 def test_a_timeline_and_its_bundle() -> None:
     bundle = {"bundle": "b", "container": "c", "alert": "a", "node": "n", "time_ns": 9}
     loose = {**bundle, "bundle": "other", "alert": "elsewhere"}

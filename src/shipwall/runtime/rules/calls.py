@@ -15,7 +15,7 @@ def read_calls(rules: RuleSet) -> frozenset[str]:
     asked = {
         value.text
         for rule in rules.rules
-        if rule.enabled and "call" in rule.kinds
+        if rule.is_judged and "call" in rule.kinds
         for leaf in leaves_of(rule.condition)
         if isinstance(leaf, Compare) and leaf.operator in {"=", "==", "in"} and leaf.operand == Field("evt.type")
         for value in leaf.values

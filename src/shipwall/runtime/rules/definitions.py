@@ -9,13 +9,17 @@ from typing import Any, NamedTuple
 
 from shipwall.lang.diagnostic import SourceError, did_you_mean
 from shipwall.lang.yaml_text import Node, parse_yaml
+from shipwall.model.alert import PRIORITIES
 
-PRIORITIES = ("Emergency", "Alert", "Critical", "Error", "Warning", "Notice", "Informational", "Debug")
-ACTIONS = ("alert", "kill", "freeze")
+ACTIONS = ("alert", "deny", "kill", "stop", "freeze")
+RULE_MODES = ("monitor", "enforce")
+STEPS_OF_SEQUENCES = range(2, 9)
+MAX_WITHIN_NS = 3_600_000_000_000
 
 _RULE_KEYS = {
     "rule", "desc", "condition", "output", "priority", "tags", "enabled", "source", "append", "override", "exceptions",
-    "warn_evttypes", "skip-if-unknown-filter", "capture", "capture_duration", "action", "throttle",
+    "warn_evttypes", "skip-if-unknown-filter", "capture", "capture_duration", "action", "throttle", "mode",
+    "sequence", "within",
 }  # fmt: skip
 _MACRO_KEYS = {"macro", "condition", "append", "override"}
 _LIST_KEYS = {"list", "items", "append", "override"}
@@ -26,6 +30,7 @@ _OVERRIDES: dict[str, dict[str, tuple[str, ...]]] = {
         "tags": ("append", "replace"), "exceptions": ("append", "replace"), "priority": ("replace",), "enabled": ("replace",),
         "warn_evttypes": ("replace",), "skip-if-unknown-filter": ("replace",), "capture": ("replace",),
         "capture_duration": ("replace",), "action": ("replace",), "throttle": ("replace",),
+        "mode": ("replace",), "sequence": ("replace",), "within": ("replace",),
     },
     "macro": {"condition": ("append", "replace")},
     "list": {"items": ("append", "replace")},
@@ -96,11 +101,11 @@ class MacroDefinition:
 
 @dataclass(frozen=True)
 class RuleDefinition:
-    """A rule."""
+    """A rule. `condition` None: it has only a sequence, which its last rule ends. `action_node`: where its action is written."""
 
     name: str
     node: Node
-    condition: Text
+    condition: Text | None
     output: Text
     description: str
     priority: str
@@ -115,6 +120,10 @@ class RuleDefinition:
     capture_ms: int = 0
     throttle: Throttle | None = None
     unmet: str = ""
+    mode: str = "monitor"
+    action_node: Node | None = None
+    sequence: tuple[Node, ...] = ()
+    within_ns: int = 0
 
 
 @dataclass
@@ -262,12 +271,12 @@ def _read_rule(found: Definitions, item: Node, values: dict[str, Node]) -> None:
     if known is not None and ways:
         found.rules[name] = _changed(known, values, ways)
         return
-    for key in ("desc", "condition", "output", "priority"):
+    for key in ("desc", "output", "priority") if "sequence" in values else ("desc", "condition", "output", "priority"):
         _needed(item, values, key)
     found.rules[name] = RuleDefinition(  # a rule defined anew keeps its place in the order
         name=name,
         node=item,
-        condition=_text((values["condition"],)),
+        condition=_text((values["condition"],)) if "condition" in values else None,
         output=_text((values["output"],)),
         description=_one_line(values["desc"]),
         priority=_priority(values["priority"]),
@@ -282,7 +291,51 @@ def _read_rule(found: Definitions, item: Node, values: dict[str, Node]) -> None:
         capture_ms=_milliseconds(values["capture_duration"]) if "capture_duration" in values else 0,
         throttle=_throttle(values["throttle"]) if "throttle" in values else None,
         unmet=found.unmet.get(item.document.name, ""),
+        mode=values["mode"].choice(RULE_MODES) if "mode" in values else "monitor",
+        action_node=values.get("action"),
+        sequence=_sequence(values["sequence"]) if "sequence" in values else (),
+        within_ns=_within(values["within"]) if "within" in values else 0,
     )
+    _check_sequence(found.rules[name], values)
+
+
+def _sequence(node: Node) -> tuple[Node, ...]:
+    """The names of rules in order; null takes a sequence away."""
+    if node.is_null():
+        return ()
+    names = node.sequence()
+    if len(names) not in STEPS_OF_SEQUENCES:
+        raise node.error(f"a sequence of {len(names)} rules", f"name {STEPS_OF_SEQUENCES.start} to {STEPS_OF_SEQUENCES.stop - 1}")
+    for name in names:
+        name.string()
+    return names
+
+
+def _within(node: Node) -> int:
+    if node.is_null():
+        return 0
+    span_ns = _duration_ns(node)
+    if span_ns > MAX_WITHIN_NS:
+        raise node.error("longer than 1h", "what is further apart is not held together by its order")
+    return span_ns
+
+
+def _check_sequence(rule: RuleDefinition, values: dict[str, Node]) -> None:
+    """A sequence and its time come together, and a rule has one or a condition."""
+    if rule.sequence and not rule.within_ns:
+        raise values.get("sequence", rule.node).error("a sequence without `within`", "add for example `within: 30s`")
+    if rule.within_ns and not rule.sequence:
+        raise values.get("within", rule.node).error("`within` without a sequence", "add `sequence: [RULE, RULE]`")
+    if rule.condition is None and not rule.sequence:
+        raise rule.node.error("neither a condition nor a sequence is left", "add `condition:`")
+
+
+def _duration_ns(node: Node) -> int:
+    """`30s`, `10m`, `1h` in nanoseconds."""
+    found = _DURATION.fullmatch(node.string())
+    if found is None or int(found[1]) == 0:
+        raise node.error(f"{node.string()[:40]!r} is not a duration", "write it as 30s, 10m or 1h")
+    return int(found[1]) * _UNITS_NS[found[2]]
 
 
 def _milliseconds(node: Node) -> int:
@@ -299,10 +352,7 @@ def _throttle(node: Node) -> Throttle | None:
     alerts = keys["alerts"].integer()
     if not 1 <= alerts <= 10_000:
         raise keys["alerts"].error("expected 1 to 10000 alerts")
-    per = _DURATION.fullmatch(keys["per"].string())
-    if per is None or int(per[1]) == 0:
-        raise keys["per"].error(f"{keys['per'].string()[:40]!r} is not a duration", "write it as 30s, 10m or 1h")
-    return Throttle(alerts, int(per[1]) * _UNITS_NS[per[2]])
+    return Throttle(alerts, _duration_ns(keys["per"]))
 
 
 def _changed(known: RuleDefinition, values: dict[str, Node], ways: dict[str, str]) -> RuleDefinition:
@@ -311,7 +361,8 @@ def _changed(known: RuleDefinition, values: dict[str, Node], ways: dict[str, str
     for key, way in ways.items():
         node, adds = values[key], way == "append"
         if key == "condition":
-            rule = replace(rule, condition=_text((*rule.condition.parts, node) if adds else (node,)))
+            before = rule.condition.parts if adds and rule.condition is not None else ()
+            rule = replace(rule, condition=_text((*before, node)))
         elif key == "output":
             rule = replace(rule, output=_text((*rule.output.parts, node) if adds else (node,)))
         elif key == "desc":
@@ -323,6 +374,9 @@ def _changed(known: RuleDefinition, values: dict[str, Node], ways: dict[str, str
         else:
             name, read = _SWITCHES[key]
             rule = replace(rule, **{name: read(node)})
+        if key == "action":
+            rule = replace(rule, action_node=node)
+    _check_sequence(rule, values)
     return rule
 
 
@@ -347,5 +401,8 @@ _SWITCHES: dict[str, tuple[str, Callable[[Node], Any]]] = {
     "capture": ("capture", Node.boolean),
     "capture_duration": ("capture_ms", _milliseconds),
     "throttle": ("throttle", _throttle),
+    "mode": ("mode", lambda node: node.choice(RULE_MODES)),
+    "sequence": ("sequence", _sequence),
+    "within": ("within_ns", _within),
 }
 """Keys that can only be replaced: what of the rule they say, and how they are read."""

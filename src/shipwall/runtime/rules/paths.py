@@ -29,7 +29,7 @@ def read_paths(rules: RuleSet) -> ReadPaths:
     wanted: set[str] = set()
     unbounded: list[str] = []
     for rule in rules.rules:
-        if not rule.enabled or "open" not in rule.kinds:
+        if not rule.is_judged or "open" not in rule.kinds:
             continue
         tree = left_to_ask(rule.condition, "open")
         if not isinstance(tree, bool):

@@ -70,6 +70,9 @@ class Rule:
 
     `untold`: fields of its output that the sensor does not tell (shown as `<NA>`). `file` and `line` say where it stands.
     `throttle`: how many alerts it may raise in a container; None for all. `capture_ms`: for how long it asks to capture, None for not.
+    `action` alert, deny, kill, stop or freeze; `mode` monitor or enforce; `action_at` (line, column) of the action. `sequence`: rules that
+    must have matched in this order in the same container, the last with this very event, all `within_ns`. `is_step`: some sequence names
+    it, so it is judged also when it is off.
     """
 
     name: str
@@ -87,6 +90,16 @@ class Rule:
     line: int
     throttle: Throttle | None = None
     capture_ms: int | None = None
+    mode: str = "monitor"
+    action_at: tuple[int, int] = (0, 0)
+    sequence: tuple[str, ...] = ()
+    within_ns: int = 0
+    is_step: bool = False
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether events are held against it."""
+        return self.enabled or self.is_step
 
 
 @dataclass(frozen=True)
@@ -102,7 +115,7 @@ class SkippedRule:
 
 @dataclass(frozen=True)
 class RuleSet:
-    """Rules in load order, skipped ones apart, and for each kind of event the enabled rules that can match it.
+    """Rules in load order, skipped ones apart, and for each kind of event the judged rules that can match it.
 
     `notices`: what is not wrong but deserves a look. `host_names`: names of hosts that conditions ask for (`fd.sip.name = example.org`).
     """
@@ -130,7 +143,7 @@ class RuleSet:
 
     def _make(self, struct: type[Event], name: str) -> tuple[tuple[Rule, ...], Judge] | None:
         kind = KIND_OF[struct]
-        left = [(rule, _for_type(tree, kind, name)) for rule, tree in self.by_event.get(struct, ())]
+        left = [(rule, left_for_type(tree, kind, name)) for rule, tree in self.by_event.get(struct, ())]
         open_ = [(rule, tree) for rule, tree in left if tree is not False]
         if not open_:
             return None
@@ -157,6 +170,8 @@ class _Builder:
         self.resolving: list[str] = []
         self.index: dict[type[Event], list[tuple[Rule, Condition | bool]]] = {}
         self.notices: list[Notice] = list(definitions.notices)
+        self.steps: set[str] = set()
+        self.unbuilt: dict[str, str] = {}
 
     def build(self) -> RuleSet:
         if len(self.definitions.rules) > MAX_RULES:
@@ -166,15 +181,23 @@ class _Builder:
             self.list(name)
         for name, macro in self.definitions.macros.items():
             self.macro(name, macro.condition, 0)
+        for definition in self.definitions.rules.values():
+            self.check_steps(definition)
+        order = {name: number for number, name in enumerate(self.definitions.rules)}
         rules: list[Rule] = []
         skipped: list[SkippedRule] = []
-        for definition in self.definitions.rules.values():
+        for definition in sorted(
+            self.definitions.rules.values(), key=lambda one: bool(one.sequence)
+        ):  # what they name comes first
             made = self.rule(definition)
             if isinstance(made, Rule):
                 rules.append(made)
             else:
                 skipped.append(made)
-        index = {struct: tuple(entries) for struct, entries in self.index.items()}
+                self.unbuilt[made.name] = made.reason
+        rules.sort(key=lambda rule: order[rule.name])
+        skipped.sort(key=lambda rule: order[rule.name])
+        index = {struct: tuple(sorted(entries, key=lambda entry: order[entry[0].name])) for struct, entries in self.index.items()}
         names = {
             value.text
             for rule in rules
@@ -293,6 +316,28 @@ class _Builder:
         if reason := wrong_argument(used):
             raise text.error_at(used.start, reason)
 
+    # sequences
+
+    def check_steps(self, definition: RuleDefinition) -> None:
+        """Every rule a sequence names exists and is no sequence itself."""
+        for node in definition.sequence:
+            step = self.definitions.rules.get(node.string())
+            if step is None:
+                hint = did_you_mean(node.string(), self.definitions.rules)
+                raise node.error(f"rule {node.string()[:80]!r} is not defined", hint or "see `shipwall rule list`")
+            if step.sequence:
+                raise node.error(f"rule {step.name!r} is a sequence itself", "name the rules it is made of")
+            if definition.enabled:
+                self.steps.add(step.name)
+
+    def tree_of(self, definition: RuleDefinition) -> Condition:
+        """The whole condition: of a sequence that of its last rule, and its own."""
+        own = definition.condition
+        trees = [] if own is None else [self.with_exceptions(self.expand(self.parse(own), own), definition)]
+        if definition.sequence:
+            trees.insert(0, self.tree_of(self.definitions.rules[definition.sequence[-1].string()]))
+        return trees[0] if len(trees) == 1 else And(tuple(trees))
+
     # rules
 
     def rule(self, definition: RuleDefinition) -> Rule | SkippedRule:
@@ -305,9 +350,12 @@ class _Builder:
             return skip(definition.unmet)
         if definition.source != "syscall":
             return skip(f"its source is {definition.source!r}, and only syscall is observed")
+        sequence = tuple(step.string() for step in definition.sequence)
+        for name in sequence:
+            if name in self.unbuilt:
+                return skip(f"rule {name!r} of its sequence is skipped: {self.unbuilt[name]}")
         try:
-            tree = self.expand(self.parse(definition.condition), definition.condition)
-            tree = self.with_exceptions(tree, definition)
+            tree = self.tree_of(definition)
             output = parse_output(definition.output)
         except SourceError as error:
             if definition.skip_if_unknown and error.reason.startswith("unknown field"):
@@ -328,7 +376,7 @@ class _Builder:
         rule = Rule(
             name=definition.name,
             description=definition.description,
-            written=" ".join(definition.condition.text.split()),
+            written=" ".join(definition.condition.text.split()) if definition.condition is not None else "",
             condition=tree,
             output=output,
             priority=definition.priority,
@@ -341,11 +389,16 @@ class _Builder:
             line=node.line,
             throttle=definition.throttle,
             capture_ms=definition.capture_ms if definition.capture else None,
+            mode=definition.mode,
+            action_at=(definition.action_node.line, definition.action_node.column) if definition.action_node else (0, 0),
+            sequence=sequence,
+            within_ns=definition.within_ns,
+            is_step=definition.name in self.steps,
         )
         if len(left) > MANY_KINDS and definition.warn_evttypes:
             reason = f"rule {rule.name!r} is judged on {len(left)} kinds of event; say `evt.type` or `warn_evttypes: false`"
             self.notices.append(Notice(node.document.name, node.line, reason))
-        if rule.enabled:
+        if rule.is_judged:
             for kind, rest in left.items():
                 self.index.setdefault(KINDS[kind], []).append((rule, rest))
         return rule
@@ -433,7 +486,7 @@ def left_to_ask(tree: Condition, kind: str) -> Condition | bool:
     return specialise(tree, lambda leaf: known_result(leaf, kind))
 
 
-def _for_type(tree: Condition | bool, kind: str, name: str) -> Condition | bool:
+def left_for_type(tree: Condition | bool, kind: str, name: str) -> Condition | bool:
     """What remains for events of `kind` whose `evt.type` is `name`."""
     return tree if isinstance(tree, bool) else specialise(tree, lambda leaf: known_result(leaf, kind, (name,)))
 

@@ -165,6 +165,8 @@ async function post(path, value) {
 }
 
 const DEEDS = {
+  approve: ["Approve", "Its steps are carried out at once: the container is frozen, and what the plan names follows."],
+  reject: ["Reject", "Nothing is done to the container for this alert."],
   freeze: ["Freeze", "Its processes stop at once and keep their memory; it answers nobody until it is thawed or destroyed."],
   thaw: ["Thaw", "Its processes go on where they stopped, an intruder's too."],
   destroy: ["Destroy", "It is removed with everything in it that evidence does not hold. This cannot be undone."],
@@ -187,9 +189,9 @@ async function submit(dialog, button, wrong, act) {
 }
 
 function askDeed(button) {
-  const { deed, target, name } = button.dataset;
+  const { deed, target, plan, name } = button.dataset;
   const [title, text] = DEEDS[deed];
-  doing = { deed, target, name };
+  doing = { deed, target, plan, name };
   $("deed-title").textContent = `${title} ${name}?`;
   $("deed-text").textContent = text;
   $("deed-do").textContent = title;
@@ -206,7 +208,8 @@ $("deed").querySelector("form").addEventListener("submit", (event) => {
   event.preventDefault();
   submit($("deed"), $("deed-do"), $("deed-wrong"), async () => {
     if (doing.deed === "destroy" && $("deed-name").value !== doing.name) throw new Error("That is not its name.");
-    const path = `/api/v1/containers/${encodeURIComponent(doing.target)}/${doing.deed}`;
+    const [kind, id] = doing.plan ? ["responses", doing.plan] : ["containers", doing.target];
+    const path = `/api/v1/${kind}/${encodeURIComponent(id)}/${doing.deed}`;
     const result = await post(path, { reason: $("deed-reason").value });
     toast(`${doing.name}: ${result.detail || "done"}`, "ok");
     renew();
