@@ -14,9 +14,11 @@ from pyroaring import BitMap
 from bench_scan.fixtures import FOLDER
 from bench_scan.rows import Measured, Row
 from shipwall.adapters.advisory_db import AdvisoryDb
+from shipwall.adapters.advisory_db.form import SCHEMA
 from shipwall.adapters.advisory_db.writer import rewriting
 from shipwall.adapters.fleet import Fleet
-from shipwall.journeys.fleet import find_images, rejudge
+from shipwall.journeys.fleet import find_images
+from shipwall.journeys.rejudge import rejudge
 from shipwall.model.advisory import Advisory, Affected, Range
 from shipwall.model.digest import ImageIdentity
 from shipwall.model.package import Distribution, Package
@@ -47,7 +49,7 @@ def _databases(folder: Path) -> None:
 def _images(fleet: Fleet) -> None:
     """Popular packages more often; every image its own choice of versions."""
     numbers = []
-    with fleet._writing() as execute:  # noqa: SLF001 - rows are laid by hand: 100,000 calls of `put` would take a quarter of an hour
+    with fleet._writing() as (execute, _many):  # noqa: SLF001 - rows are laid by hand: 100,000 calls of `put` would take a quarter of an hour
         for name in range(NAMES):
             for version in range(VERSIONS):
                 text = f"1.{version}-1"
@@ -81,7 +83,8 @@ def _images(fleet: Fleet) -> None:
 def _fixture() -> Path:
     """The fleet, judged by the old database."""
     folder = FOLDER / "fleet"
-    if not (folder / "ready").exists():
+    ready = folder / f"ready-{SCHEMA}"  # databases of another form cannot be read
+    if not ready.exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         _databases(folder)
@@ -89,7 +92,7 @@ def _fixture() -> Path:
             _images(fleet)
             with AdvisoryDb(folder / "old.sqlite") as advisories:
                 rejudge(fleet, advisories, 1)
-        (folder / "ready").touch()
+        ready.touch()
     return folder
 
 

@@ -292,7 +292,7 @@ def _judge_fleet(path: Path, state: Path | None, output: Output) -> None:
         return
     from shipwall.cli.fleet import show_rejudged
     from shipwall.cli.sources import progress
-    from shipwall.journeys.fleet import judge_fleet
+    from shipwall.journeys.rejudge import judge_fleet
 
     with progress() as say:
         say("judging the kept images")

@@ -14,7 +14,7 @@ from shipwall.cli.sources import EngineOption, HttpOption, PlatformOption, State
 
 if TYPE_CHECKING:
     from shipwall.adapters.fleet import FleetImage
-    from shipwall.journeys.fleet import Rejudged
+    from shipwall.journeys.rejudge import Rejudged
     from shipwall.supply.fleet import Change
 
 app = typer.Typer(help="All kept images at once: add, judge anew, what changed and why.", no_args_is_help=True)
@@ -119,7 +119,7 @@ def judge(database: DatabaseOption = None, state: StateOption = None, output: Ou
       shipwall fleet judge --db advisories.sqlite --output json
     """
     from shipwall.adapters.instance import find_instance
-    from shipwall.journeys.fleet import judge_fleet
+    from shipwall.journeys.rejudge import judge_fleet
 
     instance = find_instance(state)
     with progress() as say:

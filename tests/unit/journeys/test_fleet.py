@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from shipwall.adapters.advisory_db import AdvisoryDb
 from shipwall.adapters.advisory_db.writer import rewriting
 from shipwall.adapters.fleet import Fleet
-from shipwall.journeys.fleet import count_findings, explain_image, find_images, rejudge
+from shipwall.journeys.fleet import count_findings, explain_image, find_images
 from shipwall.journeys.keep import keep_image
+from shipwall.journeys.rejudge import rejudge
 from shipwall.model.advisory import Advisory, Affected, Range
 from shipwall.model.digest import ImageIdentity, digest_of
 from shipwall.model.errors import InputError, StorageError

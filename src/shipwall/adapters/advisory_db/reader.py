@@ -11,7 +11,16 @@ from urllib.parse import quote
 
 import msgspec
 
-from shipwall.adapters.advisory_db.form import APPLICATION_ID, BLOCK, SCHEMA, SHARE, damaged, split_marks, unpack_block, unpack_body
+from shipwall.adapters.advisory_db.form import (
+    APPLICATION_ID,
+    BLOCK,
+    SCHEMA,
+    SHARE,
+    damaged,
+    split_marks,
+    unpack_block,
+    unpack_body,
+)
 from shipwall.adapters.sqlite_parts import parts_of
 from shipwall.model.advisory import Advisory
 from shipwall.model.errors import InputError, StorageError
