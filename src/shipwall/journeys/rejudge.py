@@ -1,8 +1,7 @@
 """Judging a fleet anew when advisories changed, without opening an image.
 
-What two databases say otherwise is found by the marks of their entries. Where something was only added to what is said of a package, its
-components are judged by what was added alone; where anything went or changed, and where what was added speaks of a problem that the
-component has already, by everything. Law: the verdicts are those of judging everything anew (tests/laws/test_fleet_laws.py).
+What two databases say otherwise is found by the marks of their entries, and components are judged by the advisories that came, went or
+changed alone; by everything only where these share a problem with others. Law: the verdicts are those of judging everything anew.
 """
 
 from __future__ import annotations
@@ -12,14 +11,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from shipwall.adapters.advisory_db import AdvisoryDb
-from shipwall.adapters.advisory_db.form import split_marks
+from shipwall.adapters.advisory_db.form import MARK_BYTES, MARK_ID_BYTES, hash_id, split_marks
 from shipwall.adapters.fleet import HELD, NOT_HELD, SCORES, Fleet, Judgement
 from shipwall.adapters.instance import Instance
 from shipwall.adapters.report import Reporter, no_report
 from shipwall.model.finding import Finding
 from shipwall.model.package import Skipped
 from shipwall.model.wire import ImageStep, Message
-from shipwall.supply.fleet import Change, Component, Touched, compare_findings, group_by_image, judge_components
+from shipwall.supply.advisory_ids import is_cve
+from shipwall.supply.fleet import Change, Component, Touched, compare_findings, find_part, group_by_image, judge_components
 
 _NOTHING_SAID = b"-"
 _MAX_TOLD = 1000
@@ -50,24 +50,25 @@ def rejudge(fleet: Fleet, advisories: AdvisoryDb, now_ns: int, report: Callable[
     A component judged for the first time makes no news. Images that something new hits are told to the console by `report`.
     """
     asked = _find_asked(fleet, advisories)
-    components = fleet.components(asked.whole | asked.added)
-    came, skipped = _judge(asked.added, components, advisories, asked.numbers)
-    known = fleet.named(came)
-    met = {number for number, own in came.items() if any(not known.get(number, set()).isdisjoint(_names(one)) for one in own)}
-    whole = asked.whole | met
-    after, more = _judge(whole, components, advisories)
-    before = fleet.verdicts(whole - asked.first)
+    components = fleet.components(asked.whole | asked.partly)
+    before = fleet.verdicts(asked.whole | asked.partly)
+    after, skipped = _judge(asked.partly, components, advisories, _moved_numbers(asked, components, advisories))
+    parts = {number: find_part(before.get(number, ()), after.get(number, ()), asked.is_moved) for number in asked.partly}
+    whole = asked.whole | {number for number, part in parts.items() if part is None}
+    again, more = _judge(whole, components, advisories)
     changes: list[Change] = []
     put: list[tuple[int, Finding]] = []
     gone: list[tuple[int, str]] = []
     for number in sorted(components):
-        own = came.get(number, []) if number not in whole else after.get(number, [])
-        old = {one.id: one for one in before.get(number, ())}
-        put += [(number, one) for one in own if one != old.get(one.id)]
-        gone += [(number, name) for name in old.keys() - {one.id for one in own}]
+        part = parts.get(number)
+        old, new = (before, again) if part is None else ({number: part}, after)
+        held = {one.id: one for one in old.get(number, ())}
+        own = new.get(number, [])
+        put += [(number, one) for one in own if one != held.get(one.id)]
+        gone += [(number, name) for name in held.keys() - {one.id for one in own}]
         if number not in asked.first:
-            changes += compare_findings(number, old.values(), own)
-    asked.marks[SCORES] |= _score_marks(advisories, {finding.id for _number, finding in put})
+            changes += compare_findings(number, held.values(), own)
+    asked.marks[SCORES] |= _score_marks(advisories, {_problem(finding) for _number, finding in put})
     images = fleet.images_with({change.component for change in changes})
     counted = [(change, len(images[change.component])) for change in changes]
     fleet.judge(Judgement(asked.first, put, gone, asked.marks, counted), str(advisories.path), now_ns)
@@ -77,16 +78,19 @@ def rejudge(fleet: Fleet, advisories: AdvisoryDb, now_ns: int, report: Callable[
 
 
 class _Asked(NamedTuple):
-    """Components to judge: `whole` by everything (of them the `first` for the first time), `added` by the advisories `numbers` alone.
-
-    `marks`: by scope and name, what is known from now on.
+    """Components to judge: `whole` by everything (of them the `first` for the first time), `partly` by the advisories that came, went or
+    changed: `ids` are the beginnings of their marks. `marks`: by scope and name, what is known from now on.
     """
 
     first: set[int]
     whole: set[int]
-    added: set[int]
-    numbers: set[int]
+    partly: set[int]
+    ids: set[bytes]
     marks: dict[str, dict[str, bytes]]
+
+    def is_moved(self, statement: str) -> bool:
+        """Whether the advisory `feed:id` may be one of those that came, went or changed."""
+        return hash_id(statement) in self.ids
 
 
 def _find_asked(fleet: Fleet, advisories: AdvisoryDb) -> _Asked:
@@ -96,25 +100,34 @@ def _find_asked(fleet: Fleet, advisories: AdvisoryDb) -> _Asked:
         now = advisories.marks(scope, known)
         moved = {name: mark for name, before in known.items() if (mark := now.get(name, _NOTHING_SAID)) != before}
         asked.marks[scope] = moved | {"": HELD if advisories.holds(scope) else NOT_HELD}
-        changed: list[str] = []
-        came: dict[str, set[bytes]] = {}
+        said: list[str] = []
         for name, mark in moved.items():
             old, new = _entries(known[name]), _entries(mark)
-            if not known[name] or not old <= new:
-                changed.append(name)
+            if old is None or new is None:
+                asked.whole.update(fleet.asking(scope, (name,)))
             elif old != new:
-                came[name] = new - old
-        asked.whole.update(fleet.asking(scope, changed))
-        asked.added.update(fleet.asking(scope, came))
-        asked.numbers.update(advisories.numbers(scope, came))
+                said.append(name)
+                asked.ids.update(one[:MARK_ID_BYTES] for one in old ^ new)
+        asked.partly.update(fleet.asking(scope, said))
     asked.whole.update(_rescored(fleet, advisories, asked.marks))
-    asked.added.difference_update(asked.whole)
+    asked.partly.difference_update(asked.whole)
     return asked
 
 
-def _entries(mark: bytes) -> set[bytes]:
-    """The marks of the entries that `mark` was made of."""
-    return set() if mark == _NOTHING_SAID else set(split_marks(mark))
+def _moved_numbers(asked: _Asked, components: dict[int, Component], advisories: AdvisoryDb) -> set[int]:
+    """The moved advisories as they are now: with all they say of the components, also where that has not changed."""
+    names: dict[str, set[str]] = {}
+    for number in asked.partly:
+        for scope, name in components[number].names():
+            names.setdefault(scope, set()).add(name)
+    return {number for scope, own in names.items() for number in advisories.numbers(scope, own, asked.ids)}
+
+
+def _entries(mark: bytes) -> set[bytes] | None:
+    """The marks of the entries that `mark` was made of; None when it is not known (never judged, or kept by another version)."""
+    if mark == _NOTHING_SAID:
+        return set()
+    return set(split_marks(mark)) if mark and not len(mark) % MARK_BYTES else None
 
 
 def _rescored(fleet: Fleet, advisories: AdvisoryDb, marks: dict[str, dict[str, bytes]]) -> set[int]:
@@ -124,16 +137,24 @@ def _rescored(fleet: Fleet, advisories: AdvisoryDb, marks: dict[str, dict[str, b
         return set()
     known = fleet.scores()
     now = _score_marks(advisories, known)
-    moved = {name: now[name] for name, before in known.items() if now[name] != before}
+    moved = {problem: mark for problem, mark in now.items() if mark != known[problem]}
     marks[SCORES] |= moved
-    return fleet.having(name for name in moved if known[name])
+    return fleet.having(problem.partition(" ")[0] for problem in moved)
 
 
-def _score_marks(advisories: AdvisoryDb, ids: Iterable[str]) -> dict[str, bytes]:
-    """By id, what tells whether the vectors that any feed gives for it have changed."""
-    wanted = list(ids)
-    vectors = advisories.vectors(wanted)
-    return {name: "\n".join(sorted(vectors.get(name, ()))).encode() or _NOTHING_SAID for name in wanted}
+def _problem(finding: Finding) -> str:
+    """All names under which feeds may give vectors for it."""
+    return " ".join((finding.id, *(name for name in finding.aliases if is_cve(name))))
+
+
+def _score_marks(advisories: AdvisoryDb, problems: Iterable[str]) -> dict[str, bytes]:
+    """By problem, what tells whether the vectors that any feed gives for it have changed."""
+    wanted = {problem: problem.split(" ") for problem in problems}
+    vectors = advisories.vectors({name for names in wanted.values() for name in names})
+    said = {
+        problem: "\n".join(sorted({one for name in names for one in vectors.get(name, ())})) for problem, names in wanted.items()
+    }
+    return {problem: vectors.encode() or _NOTHING_SAID for problem, vectors in said.items()}
 
 
 def _judge(
@@ -146,10 +167,6 @@ def _judge(
     for index, finding in found:
         verdicts.setdefault(wanted[index], []).append(finding)
     return verdicts, skipped
-
-
-def _names(finding: Finding) -> tuple[str, ...]:
-    return finding.id, *finding.aliases
 
 
 def _tell(fleet: Fleet, touched: Touched, changes: list[Change], now_ns: int, report: Callable[[Message], None]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import array
 import hashlib
 import re
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -185,6 +185,28 @@ def compare_findings(component: int, before: Iterable[Finding], after: Iterable[
         for finding in old.values()
     ]
     return changes
+
+
+def find_part(before: Iterable[Finding], after: Iterable[Finding], is_moved: Callable[[str], bool]) -> list[Finding] | None:
+    """The findings among `before` of one component that moved advisories (`feed:id`) made, in whose place those of `after` come.
+
+    `after` is what the moved advisories make by themselves. None when another advisory shares one of the problems.
+    """
+    part: list[Finding] = []
+    others: set[str] = set()
+    for finding in before:
+        moved = [is_moved(one.ref) for one in finding.evidence if one.kind == "statement"]
+        if all(moved):
+            part.append(finding)
+        elif any(moved):
+            return None
+        else:
+            others.update(_names(finding))
+    return part if others.isdisjoint(name for finding in after for name in _names(finding)) else None
+
+
+def _names(finding: Finding) -> tuple[str, ...]:
+    return finding.id, *finding.aliases
 
 
 class Touched(NamedTuple):

@@ -149,6 +149,7 @@ def _judge_package(
     by_advisory: dict[int, list[Affected]] = {}
     for entry in entries:
         by_advisory.setdefault(entry.number, []).append(entry.affected)
+    own: list[Hit] = []
     for number, affected in by_advisory.items():
         judgement = judge(package, scope, affected)
         if judgement.affected is None and not judgement.undecided:
@@ -160,7 +161,9 @@ def _judge_package(
             what = f"{package.ecosystem} package {package.name} {package.version}, {advisory.id}"
             skipped.append(Skipped(what=what, reason=judgement.undecided))
             continue
-        hits.append(_for_subscribers(Hit(package, scope, advisory, judgement.affected, judgement.fixed)))
+        own.append(_for_subscribers(Hit(package, scope, advisory, judgement.affected, judgement.fixed)))
+    # Numbers follow the order in which feeds were fetched last, which must not decide whose word counts.
+    hits += sorted(own, key=lambda hit: (hit.advisory.feed, hit.advisory.id))
 
 
 def _for_subscribers(hit: Hit) -> Hit:

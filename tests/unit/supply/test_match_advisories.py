@@ -170,7 +170,7 @@ def test_aliases_are_one_finding_and_errata_join_nothing(tmp_path: Path) -> None
     ]
     found, _skipped = match(tmp_path, items, DEBIAN, package)
     assert [(one.id, one.aliases, one.fixed_version) for one in found] == [
-        ("CVE-2021-2222", ("PYSEC-1", "GHSA-x"), "1.6"),  # only the later fix ends what both say
+        ("CVE-2021-2222", ("GHSA-x", "PYSEC-1"), "1.6"),  # only the later fix ends what both say
         ("CVE-2021-3333", ("PYSEC-2",), "2"),
     ]
     assert (found[0].severity, found[0].severity_source, found[0].summary) == (Severity.HIGH, "feed", "Bad.")

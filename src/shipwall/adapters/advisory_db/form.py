@@ -4,8 +4,8 @@ One row for each (scope, package name, feed) holds all that the feed says of the
 range costs its version text and a few bytes. Advisories themselves lie 64 in a compressed block; an advisory's number is its block's
 times 64 plus its place. A feed is replaced as a whole. Numbers are those of this file only.
 
-Beside the entries of a row stand their marks, 8 bytes each in the same order: the hash of what an entry and its advisory say, whatever
-number it has in this file. So what two databases say otherwise of a package is told without reading either's entries.
+Beside the entries of a row stand their marks in the same order, whatever numbers they have in this file: 4 bytes that name the advisory
+(a hash of its feed and id), 6 that hash what it says. So two databases are compared without reading the entries of either.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import msgspec
 
@@ -26,7 +26,7 @@ from shipwall.supply.match_advisories import Entry
 SCHEMA = 2
 APPLICATION_ID = 0x53_41_44_42  # "SADB"
 BLOCK = 64
-MARK_BYTES = 8
+MARK_ID_BYTES, MARK_BYTES = 4, 10
 _MAX_BODY_BYTES = 256 << 20
 
 TABLES = """
@@ -92,13 +92,32 @@ def pack_head(advisory: Advisory) -> bytes:
     return _encoder.encode(msgspec.structs.replace(advisory, affected=()))
 
 
-def hash_head(advisory: Advisory) -> hashlib.blake2b:
-    """The beginning of the marks of its entries: all that findings are made of. A date that moved alone changes nothing."""
-    said = msgspec.structs.replace(advisory, affected=(), published_ns=0, modified_ns=0)
-    return hashlib.blake2b(_encoder.encode(said), digest_size=MARK_BYTES)
+def hash_id(statement: str) -> bytes:
+    """The beginning of every mark of the advisory `feed:id`. Two may share it: who asks by it gets at least what he asked for."""
+    return hashlib.blake2b(statement.encode("utf-8", "surrogatepass"), digest_size=MARK_ID_BYTES).digest()
 
 
-def pack_entry(number: int, affected: Affected, head: hashlib.blake2b) -> Packed:
+class Head(NamedTuple):
+    """What the marks of an advisory's entries have in common: all that findings are made of. A date that moved changes nothing."""
+
+    name: bytes
+    said: hashlib.blake2b
+
+    @classmethod
+    def of(cls, advisory: Advisory) -> Self:
+        """The head of `advisory`."""
+        lasting = msgspec.structs.replace(advisory, affected=(), published_ns=0, modified_ns=0)
+        said = hashlib.blake2b(_encoder.encode(lasting), digest_size=MARK_BYTES - MARK_ID_BYTES)
+        return cls(hash_id(f"{advisory.feed}:{advisory.id}"), said)
+
+    def mark(self, entry: bytes) -> bytes:
+        """The mark of one of its entries."""
+        said = self.said.copy()
+        said.update(entry)
+        return self.name + said.digest()
+
+
+def pack_entry(number: int, affected: Affected, head: Head) -> Packed:
     """An entry of the advisory that `head` is of."""
     flags = _SEVERITY_PLACE[affected.severity] + _STATE_PLACE[affected.state]
     if affected.by_source != is_by_source(affected.scope):
@@ -111,9 +130,7 @@ def pack_entry(number: int, affected: Affected, head: hashlib.blake2b) -> Packed
     while rest and not rest[-1]:
         rest = rest[:-1]
     plain = _encoder.encode((0, flags, ranges, *rest))
-    mark = head.copy()
-    mark.update(plain)
-    return Packed(plain[:1] + _encoder.encode(number) + plain[2:], mark.digest())
+    return Packed(plain[:1] + _encoder.encode(number) + plain[2:], head.mark(plain))
 
 
 def split_marks(marks: bytes) -> list[bytes]:

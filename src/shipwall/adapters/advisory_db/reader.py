@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
@@ -14,6 +14,7 @@ import msgspec
 from shipwall.adapters.advisory_db.form import (
     APPLICATION_ID,
     BLOCK,
+    MARK_ID_BYTES,
     SCHEMA,
     SHARE,
     damaged,
@@ -91,12 +92,14 @@ class AdvisoryDb:
             found[name] = found[name] + marks if name in found else marks
         return found
 
-    def numbers(self, scope: str, wanted: Mapping[str, Collection[bytes]]) -> set[int]:
-        """The advisories of the entries of `scope` that have one of the marks that `wanted` names by package."""
+    def numbers(self, scope: str, names: Iterable[str], ids: Container[bytes]) -> set[int]:
+        """The advisories that speak of these packages of `scope` and whose marks begin with one of `ids` (`hash_id`)."""
         found: set[int] = set()
-        for name, marks, body in self._said(scope, wanted, "marks, body"):
-            entries = unpack_body(body, scope, name)
-            found.update(one.number for one, mark in zip(entries, split_marks(marks), strict=True) if mark in wanted[name])
+        for name, marks, body in self._said(scope, names, "marks, body"):
+            places = [place for place, mark in enumerate(split_marks(marks)) if mark[:MARK_ID_BYTES] in ids]
+            if places:
+                entries = unpack_body(body, scope, name)
+                found.update(entries[place].number for place in places)
         return found
 
     def _said(self, scope: str, names: Iterable[str], columns: str) -> Iterator[Any]:

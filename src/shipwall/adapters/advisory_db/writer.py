@@ -21,8 +21,8 @@ from shipwall.adapters.advisory_db.form import (
     SCHEMA,
     SHARE,
     TABLES,
+    Head,
     Packed,
-    hash_head,
     pack_block,
     pack_body,
     pack_entry,
@@ -240,7 +240,7 @@ class _Filler:
         ranges = versions = held = 0
         spoken: dict[int, int] = {}
         before: Affected | None = None
-        head = hash_head(advisory)
+        head = Head.of(advisory)
         for one in advisory.affected:
             scope = scopes.get(one.scope) or self._scope(one.scope)
             if before is None or not _says_the_same(one, before):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -37,6 +37,16 @@ class Components(FleetFile):
         for scope, name in component.names():
             execute("INSERT INTO asked VALUES (?, ?, ?)", (scope, name, number))
         return number
+
+    def _numbers(self, listed: Mapping[Component, int]) -> dict[int, int] | None:
+        """`listed` by the numbers of its components; None when one of them has none yet."""
+        by_key = {key_of(component): layer for component, layer in listed.items()}
+        found: dict[int, int] = {}
+        for part in parts_of(by_key):
+            marks = ",".join("?" * len(part))
+            for number, key in self._rows(f"SELECT component, key FROM component WHERE key IN ({marks})", part):  # noqa: S608
+                found[number] = by_key[key]
+        return found if len(found) == len(by_key) else None
 
     def components(self, numbers: Iterable[int]) -> dict[int, Component]:
         """Components by number."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,7 +19,10 @@ _MAX_NAMES = 50
 
 
 class FleetImage(msgspec.Struct, frozen=True, kw_only=True):
-    """One image. `names`: the references it was seen under, latest last. `components`: how many it has."""
+    """One image. `names`: the references it was seen under, latest last. `components`: how many it has.
+
+    `listed_ns`: when it was last listed with anything new, be it a name.
+    """
 
     number: int
     identity: ImageIdentity
@@ -44,26 +47,24 @@ class Images(Components):
     """The images in the file."""
 
     def put(self, listed: ListedImage, name: str, now_ns: int) -> bool:
-        """Keep an image seen under `name` and what is in it; whether anything but its name or time was new."""
-        identity = listed.identity
+        """Keep an image seen under `name` and what is in it; whether anything but its name or time was new.
+
+        Nothing is written, not even the time, when all of it is kept already and `name` is the latest.
+        """
+        if self._holds(listed, name):
+            return False
         with self._writing() as (execute, _many):
             placed = {self._component(execute, one): layer for one, layer in listed.components.items()}
-            numbers = sorted(placed)
-            row = execute("SELECT image, names, components FROM image WHERE manifest = ?", (identity.manifest,)).fetchone()
+            manifest = listed.identity.manifest
+            row = execute("SELECT image, names, components FROM image WHERE manifest = ?", (manifest,)).fetchone()
             names = tuple(one for one in (msgspec.msgpack.decode(row[1]) if row else ()) if one != name)
-            values = {
-                "manifest": identity.manifest,
-                "config": identity.config,
-                "top_chain": identity.chain_ids[-1] if identity.diff_ids else "",
-                "layers": len(identity.diff_ids),
-                "identity": msgspec.msgpack.encode(identity),
-                "distribution": msgspec.msgpack.encode(listed.distribution),
+            said = _said(listed, placed)
+            values = said | {
+                "manifest": manifest,
+                "top_chain": listed.identity.chain_ids[-1] if listed.identity.diff_ids else "",
+                "layers": len(listed.identity.diff_ids),
                 "names": msgspec.msgpack.encode((*names, name)[-_MAX_NAMES:] if name else names),
-                "created": listed.created,
                 "listed_ns": now_ns,
-                "components": _pack_numbers(numbers),
-                "places": b"".join(placed[number].to_bytes(2, "little") for number in numbers),
-                "history": msgspec.msgpack.encode(listed.history),
             }
             columns = ", ".join(values)
             marks = ", ".join(f":{column}" for column in values)
@@ -72,8 +73,21 @@ class Images(Components):
             else:
                 image = row[0]
                 execute(f"UPDATE image SET ({columns}) = ({marks}) WHERE image = {int(image)}", values)  # noqa: S608
-            self._note(execute, image, set(_unpack_numbers(row[2])) if row else set(), set(numbers))
-        return row is None or row[2] != values["components"]
+            self._note(execute, image, set(_unpack_numbers(row[2])) if row else set(), set(placed))
+        return row is None or row[2] != said["components"]
+
+    def _holds(self, listed: ListedImage, name: str) -> bool:
+        """Whether all that `put` would write stands there."""
+        placed = self._numbers(listed.components)
+        if placed is None:
+            return False
+        said = _said(listed, placed)
+        for names, *kept in self._rows(
+            f"SELECT names, {', '.join(said)} FROM image WHERE manifest = ?",  # noqa: S608 - names of `_said`
+            (listed.identity.manifest,),
+        ):
+            return kept == list(said.values()) and (not name or msgspec.msgpack.decode(names)[-1:] == [name])
+        return False
 
     def _note(self, execute: Any, image: int, before: set[int], after: set[int]) -> None:
         for number in before ^ after:
@@ -142,6 +156,20 @@ def _image(row: Any) -> FleetImage:
         listed_ns=listed_ns,
         components=size // 4,
     )
+
+
+def _said(listed: ListedImage, placed: Mapping[int, int]) -> dict[str, object]:
+    """By column, what an inventory says of its image. `placed`: by component's number the layer it lies in."""
+    numbers = sorted(placed)
+    return {
+        "config": listed.identity.config,
+        "identity": msgspec.msgpack.encode(listed.identity),
+        "distribution": msgspec.msgpack.encode(listed.distribution),
+        "created": listed.created,
+        "components": _pack_numbers(numbers),
+        "places": b"".join(placed[number].to_bytes(2, "little") for number in numbers),
+        "history": msgspec.msgpack.encode(listed.history),
+    }
 
 
 def _pack_numbers(numbers: Sequence[int]) -> bytes:

@@ -44,14 +44,7 @@ class Judgement(NamedTuple):
     changes: Sequence[tuple[Change, int]]
 
 
-class _Names(msgspec.Struct):
-    """The names of a finding alone."""
-
-    aliases: tuple[str, ...] = ()
-
-
 _finding_decoder = msgspec.msgpack.Decoder(Finding)
-_names_decoder = msgspec.msgpack.Decoder(_Names)
 
 
 class Verdicts(Images):
@@ -75,12 +68,8 @@ class Verdicts(Images):
         return b""
 
     def scores(self) -> dict[str, bytes]:
-        """By id of a problem that some component has, the mark of what was last known of its CVSS vectors; empty when nothing was."""
-        statement = (
-            "SELECT DISTINCT verdict.id, coalesce(mark.mark, x'') FROM verdict LEFT JOIN mark "
-            "ON mark.scope = ? AND mark.name = verdict.id"
-        )
-        return dict(self._rows(statement, (SCORES,)))
+        """By problem (its CVE names, its id first, with blanks between), the mark of what was last known of its CVSS vectors."""
+        return dict(self._rows("SELECT name, mark FROM mark WHERE scope = ? AND name != ''", (SCORES,)))
 
     def having(self, ids: Iterable[str]) -> set[int]:
         """The components that have one of these problems."""
@@ -117,15 +106,6 @@ class Verdicts(Images):
             "(SELECT component FROM asked WHERE scope IN (SELECT scope FROM mark WHERE name = '' AND mark = ?))"
         )
         return {number for number, body in self._rows(statement, (HELD,)) if not decode_component(body).package.owner}
-
-    def named(self, components: Iterable[int]) -> dict[int, set[str]]:
-        """By component, every name of its problems: ids and aliases."""
-        found: dict[int, set[str]] = {}
-        for part in parts_of(components):
-            marks = ",".join("?" * len(part))
-            for number, name, body in self._rows(f"SELECT component, id, body FROM verdict WHERE component IN ({marks})", part):  # noqa: S608
-                found.setdefault(number, set()).update((name, *_names_decoder.decode(body).aliases))
-        return found
 
     def judge(self, judgement: Judgement, database: str, now_ns: int) -> None:
         """Keep what a judging by `database` found, as a whole."""
