@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import msgspec
 
+from shipwall.lang.rfc3339 import parse_feed_time
 from shipwall.model.errors import InputError
 from shipwall.model.finding import Exploited
 from shipwall.model.package import Skipped
-from shipwall.supply.advisories.times import parse_time
 from shipwall.supply.advisory_ids import is_cve
 
 MAX_BYTES = 64 << 20
@@ -44,6 +44,6 @@ def parse_kev(data: bytes, _feed: str) -> Iterator[tuple[str, Exploited] | Skipp
 def _entries(catalogue: _Catalogue) -> Iterator[tuple[str, Exploited] | Skipped]:
     for entry in catalogue.vulnerabilities:
         if is_cve(entry.cve_id):
-            yield entry.cve_id, Exploited(kev=True, kev_due=entry.due_date if parse_time(entry.due_date) else "")
+            yield entry.cve_id, Exploited(kev=True, kev_due=entry.due_date if parse_feed_time(entry.due_date) else "")
         else:
             yield Skipped(what="an entry of CISA's catalogue", reason=f"{entry.cve_id[:40]!r} is no CVE id")
