@@ -50,7 +50,7 @@ def parse_debian_tracker(data: bytes, feed: str) -> Iterator[Advisory | Skipped]
         packages = _decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InputError("Debian security tracker", str(error)[:200]) from error
-    if packages and not any(memoryview(raw)[:1] == b"{" for raw in packages.values()):
+    if packages and not any(bytes(memoryview(raw)[:1]) == b"{" for raw in packages.values()):
         raise InputError("Debian security tracker", "holds no package with problems")
     return _advisories(packages, feed)
 
