@@ -7,8 +7,8 @@ from pathlib import Path
 from shipwall.adapters.advisory_db import AdvisoryDb
 from shipwall.adapters.advisory_db.writer import rewriting
 from shipwall.adapters.fleet import Fleet
-from shipwall.journeys.fleet import rejudge
 from shipwall.journeys.keep import keep_image
+from shipwall.journeys.rejudge import rejudge
 from shipwall.model.advisory import Advisory, Affected, Range
 from shipwall.model.digest import ImageIdentity, digest_of
 from shipwall.model.finding import Severity

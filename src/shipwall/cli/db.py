@@ -24,6 +24,7 @@ ConfigOption = Annotated[
     typer.Option("--config", help="feeds and mirrors (YAML); default advisories.yaml beside the database, if there is one"),
 ]
 
+_MAX_SHOWN = 3
 MAX_LINE_BYTES = 4096  # far beyond two versions; a longer line is answered with "?"
 
 
@@ -164,7 +165,8 @@ def import_(
 ) -> None:
     """Take over a database that somebody exported and signed, or put files of a feed into the database.
 
-    Files may be zip, JSON, JSON lines or folders of JSON, also gzip or zstd. A feed of the same name is replaced.
+    Files may be zip, JSON, JSON lines or folders of JSON, also gzip or zstd. A feed of the same name is replaced. A record that cannot be
+    read is skipped, counted and shown; a file of which most are, or more than ten and a tenth of all, is refused.
 
     Exit codes: 0 imported; 3 a file is not of the format; 4 signature, digest or age of a signed database is refused; 8 disk.
 
@@ -292,7 +294,7 @@ def _judge_fleet(path: Path, state: Path | None, output: Output) -> None:
         return
     from shipwall.cli.fleet import show_rejudged
     from shipwall.cli.sources import progress
-    from shipwall.journeys.fleet import judge_fleet
+    from shipwall.journeys.rejudge import judge_fleet
 
     with progress() as say:
         say("judging the kept images")
@@ -324,7 +326,7 @@ def _advisory_keys(files: list[Path] | None, state: Path | None) -> PublicKeys:
 
 
 def _show_outcomes(outcomes: list[Outcome], output: Output) -> None:
-    from shipwall.cli.output import neutral, print_json, stderr
+    from shipwall.cli.output import console, neutral, print_json, stderr
     from shipwall.cli.sources import show_table
 
     if output is Output.JSON:
@@ -341,6 +343,11 @@ def _show_outcomes(outcomes: list[Outcome], output: Output) -> None:
                 for one in outcomes
             ],
         )
+        for one in outcomes:
+            for missed in one.skipped[:_MAX_SHOWN]:
+                console.print(f"skipped of {neutral(one.name)}: {neutral(missed.what)}: {neutral(missed.reason)}", markup=False)
+            if one.state is not None and one.skipped and one.state.skipped > _MAX_SHOWN:
+                console.print(f"skipped of {neutral(one.name)}: {one.state.skipped - _MAX_SHOWN} more", markup=False)
     for one in outcomes:
         if one.outcome == "failed":
             stderr.print(f"shipwall: feed {neutral(one.name)}: {neutral(one.reason)}", markup=False)

@@ -14,7 +14,7 @@ from shipwall.cli.sources import EngineOption, HttpOption, PlatformOption, State
 
 if TYPE_CHECKING:
     from shipwall.adapters.fleet import FleetImage
-    from shipwall.journeys.fleet import Rejudged
+    from shipwall.journeys.rejudge import Rejudged
     from shipwall.supply.fleet import Change
 
 app = typer.Typer(help="All kept images at once: add, judge anew, what changed and why.", no_args_is_help=True)
@@ -119,7 +119,7 @@ def judge(database: DatabaseOption = None, state: StateOption = None, output: Ou
       shipwall fleet judge --db advisories.sqlite --output json
     """
     from shipwall.adapters.instance import find_instance
-    from shipwall.journeys.fleet import judge_fleet
+    from shipwall.journeys.rejudge import judge_fleet
 
     instance = find_instance(state)
     with progress() as say:
@@ -201,7 +201,8 @@ def find(
 ) -> None:
     """Which kept images have a package. The name may be the last part of a longer one: log4j-core.
 
-    Exit codes: 0 found; 1 no image has it; 3 that is no query; 8 no image was kept yet.
+    Exit codes: 0 found; 1 no image has it; 3 that is no query; 8 no image was kept yet; 9 none was found, but versions of packages of that
+    name cannot be compared with the one asked for, so nobody can say.
 
     Examples:
 
@@ -214,6 +215,7 @@ def find(
     from shipwall.adapters.fleet import Fleet
     from shipwall.adapters.instance import find_instance
     from shipwall.journeys.fleet import find_images
+    from shipwall.model.errors import UndecidedError
 
     with Fleet(find_instance(state).fleet) as fleet:
         answer = find_images(fleet, query)
@@ -231,9 +233,16 @@ def find(
         for missed in answer.skipped[:_MAX_SHOWN]:
             console.print(f"skipped: {neutral(missed.what)}: {neutral(missed.reason)}", markup=False)
         having = {image.number for one in answer.found for image in one.images}
-        console.print(f"\n{len(having)} images" if having else "no kept image has it", markup=False)
-    if not answer.found:
-        raise typer.Exit(1)
+        if having or not answer.skipped:
+            console.print(f"\n{len(having)} images" if having else "no kept image has it", markup=False)
+    if answer.found:
+        return
+    if answer.skipped:
+        what = f"{len(answer.skipped)} versions" if len(answer.skipped) > 1 else answer.skipped[0].what
+        raise UndecidedError(
+            f"query {query[:80]!r}", f"{what} cannot be compared, and nothing else has it", "look at those named above"
+        )
+    raise typer.Exit(1)
 
 
 def show_rejudged(result: Rejudged, output: Output) -> None:

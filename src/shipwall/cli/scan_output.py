@@ -118,7 +118,9 @@ def _sums(summary: Summary) -> str:
             f"{summary.findings} findings in {summary.packages_affected} of {summary.packages} packages: {_counts(severities)}; "
             f"with a fix: {summary.with_fix}"
         )
-    return f"{found}; set aside: {summary.suppressed}; skipped: {summary.skipped}"
+    return (
+        f"{found}; set aside: {summary.suppressed}; skipped: {summary.skipped}; packages not judged: {summary.packages_unjudged}"
+    )
 
 
 def _counts(severities: dict[Severity, int]) -> str:

@@ -17,7 +17,6 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
@@ -30,6 +29,7 @@ from shipwall.adapters.instance import find_cache
 from shipwall.adapters.registry import OCI_MANIFEST, Registry
 from shipwall.adapters.report import no_report
 from shipwall.adapters.streams import file_chunks
+from shipwall.lang.rfc3339 import parse_rfc3339
 from shipwall.model.digest import Digest, ImageIdentity, digest_of
 from shipwall.model.errors import InputError, RemoteError, StorageError, TrustError
 from shipwall.model.image import ImageRef, parse_image_ref
@@ -238,12 +238,8 @@ def _look_below(engine: Engine, name: str) -> tuple[tuple[Digest, ...], int, int
         ref = parse_image_ref(name)
         image = engine.pull(name if ref.tag or ref.digest else f"{name}:latest")
     steps = engine.request("GET", f"/images/{image['Id']}/history")
-    created = str(image.get("Created", ""))[:19]
-    try:
-        seconds = int(datetime.fromisoformat(f"{created}+00:00").timestamp())
-    except ValueError:
-        seconds = 0
-    return tuple(image["RootFS"].get("Layers") or ()), len(steps or ()), max(0, seconds)
+    seconds = parse_rfc3339(str(image.get("Created", ""))) // 1_000_000_000
+    return tuple(image["RootFS"].get("Layers") or ()), len(steps or ()), seconds
 
 
 def mount_below(registry: Registry, repository: str, below: str, layers: tuple[Digest, ...]) -> None:

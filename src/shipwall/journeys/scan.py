@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from shipwall.adapters.advisory_db import AdvisoryDb
 from shipwall.adapters.inventories import Inventories, listing_version
@@ -234,13 +235,20 @@ def _judge_by_all(
     return (
         ScanResult(
             findings=tuple(join_findings(by_database.findings, by_archive.findings)),
-            skipped=(*by_database.skipped, *skipped),
+            skipped=(*_counted_once(by_database.skipped, failure), *(replace(one, packages=0) for one in skipped)),
             advisories=", ".join(filter(None, (by_database.advisories, by_archive.advisories))),
             advisories_time_ns=min(times, default=0),
             notices=by_database.notices,
         ),
         None,
     )
+
+
+def _counted_once(skipped: Iterable[Skipped], failure: ShipwallError | None) -> list[Skipped]:
+    """What the database could not judge; its Debian packages are not counted as not judged where the archive has judged them."""
+    if failure is not None:
+        return list(skipped)
+    return [replace(one, packages=0) if one.what.endswith(" deb packages") else one for one in skipped]
 
 
 def _judge_by_database(inventory: Inventory, database: AdvisoryDb, now_ns: int) -> ScanResult:
@@ -265,7 +273,7 @@ def _judge_by_archive(inventory: Inventory, archive: DebianArchive, now_ns: int)
     try:
         advisories = archive.load_advisories(inventory.distribution, architectures, names, sources, now_ns)
     except (UnsupportedError, RemoteError) as error:
-        skipped = Skipped(what=f"findings of {len(packages)} packages", reason=error.line())
+        skipped = Skipped(what=f"findings of {len(packages)} packages", reason=error.line(), packages=len(packages))
         return ScanResult(findings=(), skipped=(skipped,)), error
     updates, skipped_packages = find_updates(inventory, advisories.packages)
     changelogs = archive.load_changelogs(_carriers(updates, advisories.packages))

@@ -1,21 +1,35 @@
-"""Times as engines and statements write them (RFC 3339), in nanoseconds since 1970."""
+"""Times as engines, feeds and statements write them, in nanoseconds since 1970. THE place where times are parsed."""
 
 from __future__ import annotations
 
 import re
 from datetime import datetime
 
-_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d{0,9})?(Z|[+-]\d\d:\d\d)\Z", re.ASCII)
+# Digits beyond nanoseconds are read over. RFC 3339, 5.6: T and Z may be small, and a blank may stand for T.
+_TIME = re.compile(
+    r"(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d{0,9})?(?:([Zz])|([+-]\d\d:\d\d))?)?\Z", re.ASCII
+)  # fmt: skip
 
 
 def parse_rfc3339(text: str) -> int:
     """Nanoseconds since 1970 of `2026-01-02T03:04:05.678901234Z`; 0 for any other text and for a time before 1970. Total."""
+    return _parse(text, lenient=False)
+
+
+def parse_feed_time(text: str) -> int:
+    """Like `parse_rfc3339`, also of a date alone and of a time without zone, which feeds and VEX mean as UTC. Total."""
+    return _parse(text, lenient=True)
+
+
+def _parse(text: str, *, lenient: bool) -> int:
     found = _TIME.match(text)
     if found is None:
         return 0
-    main, fraction, zone = found.groups()
+    day, clock, fraction, zulu, offset = found.groups()
+    if not lenient and zulu is None and offset is None:
+        return 0
     try:
-        seconds = int(datetime.fromisoformat(main + zone.replace("Z", "+00:00")).timestamp())
+        seconds = int(datetime.fromisoformat(f"{day}T{clock or '00:00:00'}{offset or '+00:00'}").timestamp())
     except (ValueError, OverflowError):
         return 0
     return max(0, seconds * 1_000_000_000 + int((fraction or "").ljust(9, "0")))

@@ -6,7 +6,8 @@ ShipwallError
 ├── KernelError       the kernel refused (errno, program, verifier log)                     exit 5
 ├── RemoteError       an engine, registry, archive, server or database did not do its part  exit 6
 ├── UnsupportedError  this host or kernel lacks a feature                                   exit 7
-└── StorageError      local disk: full, read-only, unreadable                               exit 8
+├── StorageError      local disk: full, read-only, unreadable                               exit 8
+└── UndecidedError    the question cannot be answered by what is known: neither yes nor no  exit 9
 
 Exit 0: done, and allowed where a verdict was asked for. Exit 1: done, and the verdict is a refusal.
 Exit 2: the command line itself is wrong. Exit 70: a defect of Shipwall. Exit 130: interrupted.
@@ -93,3 +94,9 @@ class StorageError(ShipwallError):
     """The local disk did not take or give the bytes."""
 
     exit_code = 8
+
+
+class UndecidedError(ShipwallError):
+    """What was asked can be answered neither yes nor no: something that decides it cannot be compared."""
+
+    exit_code = 9

@@ -95,3 +95,7 @@ class ScanResult(msgspec.Struct, frozen=True, kw_only=True):
     advisories_time_ns: int = 0
     suppressed: tuple[Suppressed, ...] = ()
     notices: tuple[str, ...] = ()
+
+    def unjudged_of(self, packages: int) -> int:
+        """Of so many packages of the inventory, those of which something is not known. All of them where no advisories were there."""
+        return min(packages, sum(one.packages for one in self.skipped)) if self.advisories else packages

@@ -38,11 +38,15 @@ class Package(msgspec.Struct, frozen=True, kw_only=True):
     vendor: str = ""
 
 
-class Skipped(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that could not be read or judged: counted and shown, never dropped."""
+class Skipped(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Something that could not be read or judged: counted and shown, never dropped.
+
+    `packages`: how many packages of the image are not judged, wholly or in part, because of it; each is counted once among all.
+    """
 
     what: str
     reason: str
+    packages: int = 0
 
 
 class Distribution(msgspec.Struct, frozen=True, kw_only=True):

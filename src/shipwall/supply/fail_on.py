@@ -52,6 +52,7 @@ SCAN: dict[str, Type] = {
     "suppressed": INT,
     "skipped": INT,
     "packages": INT,
+    "packages_unjudged": INT,
     "judged": BOOL,
 }
 DECLARED = {"finding": object_type("finding", FINDING), "scan": object_type("scan", SCAN)}
@@ -99,6 +100,7 @@ def scan_facts(scan: ScanResult, inventory: Inventory) -> Mapping[str, Any]:
         "suppressed": len(scan.suppressed),
         "skipped": len(inventory.skipped) + len(scan.skipped),
         "packages": len(inventory.packages),
+        "packages_unjudged": scan.unjudged_of(len(inventory.packages)),
         "judged": bool(scan.advisories),
     }
 

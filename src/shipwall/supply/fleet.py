@@ -10,17 +10,17 @@ from __future__ import annotations
 import array
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from shipwall.lang.diagnostic import did_you_mean
 from shipwall.model.errors import InputError
-from shipwall.model.finding import Finding
+from shipwall.model.finding import Exploited, Finding
 from shipwall.model.package import Distribution, Inventory, Package, Skipped
 from shipwall.supply.ecosystems import ECOSYSTEMS, order_of, scopes_of
-from shipwall.supply.match_advisories import Advisories, match_advisories, names_in
+from shipwall.supply.match_advisories import Advisories, Entry, match_advisories, names_in
 from shipwall.supply.versions import compare_versions
 
 if TYPE_CHECKING:
@@ -61,11 +61,33 @@ def key_of(component: Component) -> bytes:
     return hashlib.blake2b(msgspec.msgpack.encode(component), digest_size=16).digest()
 
 
-def judge_components(components: Sequence[Component], advisories: Advisories) -> tuple[list[tuple[int, Finding]], list[Skipped]]:
+class _Told:
+    """What `advisories` say without signs of exploitation, which change daily; with `only`, what these of them say."""
+
+    def __init__(self, advisories: Advisories, only: Container[int] | None) -> None:
+        self._only = only
+        self.holds, self.advisory, self.vectors = advisories.holds, advisories.advisory, advisories.vectors
+        self._affecting = advisories.affecting
+
+    def affecting(self, scope: str, names: Iterable[str]) -> Mapping[str, Sequence[Entry]]:
+        """By name, the entries of `scope` for these packages."""
+        only, said = self._only, self._affecting(scope, names)
+        return said if only is None else {name: [one for one in own if one.number in only] for name, own in said.items()}
+
+    def exploited(self, _ids: Iterable[str]) -> Mapping[str, Exploited]:
+        """None."""
+        return {}
+
+
+def judge_components(
+    components: Sequence[Component], advisories: Advisories, only: Container[int] | None = None
+) -> tuple[list[tuple[int, Finding]], list[Skipped]]:
     """(index of the component, finding) for each problem of each component, and what could not be judged.
 
+    The findings have no signs of exploitation. With `only`, by these advisories alone (their numbers).
     Law: the findings of an image are those of its components.
     """
+    told = _Told(advisories, only)
     by_release: dict[Distribution, list[int]] = {}
     for index, component in enumerate(components):
         if component.package.owner:
@@ -76,7 +98,7 @@ def judge_components(components: Sequence[Component], advisories: Advisories) ->
     for distribution, indexes in by_release.items():
         # The index stands in the package's layer, which a component does not have, and comes back with the finding.
         packages = tuple(msgspec.structs.replace(components[index].package, layer=str(index)) for index in indexes)
-        findings, missed = match_advisories(Inventory(image=None, distribution=distribution, packages=packages), advisories)
+        findings, missed = match_advisories(Inventory(image=None, distribution=distribution, packages=packages), told)
         skipped += missed
         for finding in findings:
             index = int(finding.package.layer)
@@ -165,6 +187,28 @@ def compare_findings(component: int, before: Iterable[Finding], after: Iterable[
     return changes
 
 
+def find_part(before: Iterable[Finding], after: Iterable[Finding], is_moved: Callable[[str], bool]) -> list[Finding] | None:
+    """The findings among `before` of one component that moved advisories (`feed:id`) made, in whose place those of `after` come.
+
+    `after` is what the moved advisories make by themselves. None when another advisory shares one of the problems.
+    """
+    part: list[Finding] = []
+    others: set[str] = set()
+    for finding in before:
+        moved = [is_moved(one.ref) for one in finding.evidence if one.kind == "statement"]
+        if all(moved):
+            part.append(finding)
+        elif any(moved):
+            return None
+        else:
+            others.update(_names(finding))
+    return part if others.isdisjoint(name for finding in after for name in _names(finding)) else None
+
+
+def _names(finding: Finding) -> tuple[str, ...]:
+    return finding.id, *finding.aliases
+
+
 class Touched(NamedTuple):
     """Changes by image: those of image `images[i]` are `which[starts[i]:starts[i + 1]]`. Arrays of NumPy; images ascending."""
 
@@ -178,15 +222,16 @@ class Touched(NamedTuple):
 
 
 def group_by_image(images: Sequence[array.array[int]]) -> Touched:
-    """The changes grouped by image, from the images (numbers) of each change. 1.2 million pairs take about 0.2 s."""
+    """The changes grouped by image, from the images (numbers) of each change. A million pairs take about 0.05 s."""
     import numpy as np
 
     if not images:
         return Touched(np.empty(0, np.int64), np.zeros(1, np.int64), np.empty(0, np.int64))
     every = np.concatenate([np.frombuffer(one, dtype=f"u{one.itemsize}").astype(np.int64) for one in images])
     which = np.repeat(np.arange(len(images)), [len(one) for one in images])
-    order = np.argsort(every, kind="stable")
-    every, which = every[order], which[order]
+    both = (every << 32) | which  # one sort of numbers costs a fifth of an `argsort`
+    both.sort()
+    every, which = both >> 32, both & 0xFFFFFFFF
     starts = np.flatnonzero(np.concatenate(([True], every[1:] != every[:-1]))) if len(every) else np.empty(0, np.int64)
     return Touched(every[starts], np.append(starts, len(every)), which)
 

@@ -67,13 +67,14 @@ def find_updates(inventory: Inventory, archive: Iterable[ArchivePackage]) -> tup
         try:
             update = _find_update(package, by_name, by_source)
         except InputError as error:
-            skipped.append(Skipped(what=f"package {package.name}", reason=error.line()))
+            skipped.append(Skipped(what=f"package {package.name}", reason=error.line(), packages=1))
             continue
         if update is not None:
             updates.append(update)
     for ecosystem, count in sorted(others.items()):
         what = f"{count} {ecosystem} package{'s' * (count > 1)}"
-        skipped.append(Skipped(what=what, reason=f"no advisories for {ecosystem} packages in the distribution's archive"))
+        reason = f"no advisories for {ecosystem} packages in the distribution's archive"
+        skipped.append(Skipped(what=what, reason=reason, packages=count))
     return updates, skipped
 
 

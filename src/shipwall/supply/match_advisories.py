@@ -75,6 +75,7 @@ def match_advisories(inventory: Inventory, advisories: Advisories) -> tuple[list
     """
     hits: list[Hit] = []
     skipped: list[Skipped] = []
+    missed: dict[int, list[Skipped]] = {}
     said: set[tuple[int, str]] = set()  # (advisory, name) that the release itself, not only its subscription, is spoken of
     for scope, packages in sorted(_by_scope(inventory, advisories, skipped).items(), key=lambda item: _is_pro(item[0])):
         entries = advisories.affecting(scope, {name for package in packages for name in names_in(package, scope)})
@@ -87,7 +88,8 @@ def match_advisories(inventory: Inventory, advisories: Advisories) -> tuple[list
             found = [one for one in entries.get(binary, ()) if not one.affected.by_source]
             found += [one for one in entries.get(source, ()) if one.affected.by_source]
             if found:
-                _judge_package(package, scope, found, advisories, hits, skipped)
+                _judge_package(package, scope, found, advisories, hits, missed.setdefault(id(package), []))
+    skipped += [one for own in missed.values() for one in own]
     ids = {name for hit in hits for name in hit.ids}
     return join_hits(hits, advisories.exploited(ids), advisories.vectors(ids)), skipped
 
@@ -123,7 +125,7 @@ def _by_scope(inventory: Inventory, advisories: Advisories, skipped: list[Skippe
             unjudged[key] = unjudged.get(key, 0) + 1
     for (what, scope), count in unjudged.items():
         reason = f"the database has no advisories for {scope}" if scope else _unknown(what, inventory.distribution)
-        skipped.append(Skipped(what=f"{count} {what}", reason=reason))
+        skipped.append(Skipped(what=f"{count} {what}", reason=reason, packages=count))
     return groups
 
 
@@ -144,11 +146,13 @@ def names_in(package: Package, scope: str) -> tuple[str, str]:
 
 
 def _judge_package(
-    package: Package, scope: str, entries: Sequence[Entry], advisories: Advisories, hits: list[Hit], skipped: list[Skipped]
+    package: Package, scope: str, entries: Sequence[Entry], advisories: Advisories, hits: list[Hit], missed: list[Skipped]
 ) -> None:
+    """Add to `hits` what affects `package`, and to `missed`, which is of this package alone, what could not be decided."""
     by_advisory: dict[int, list[Affected]] = {}
     for entry in entries:
         by_advisory.setdefault(entry.number, []).append(entry.affected)
+    own: list[Hit] = []
     for number, affected in by_advisory.items():
         judgement = judge(package, scope, affected)
         if judgement.affected is None and not judgement.undecided:
@@ -158,9 +162,11 @@ def _judge_package(
             continue
         if judgement.affected is None:
             what = f"{package.ecosystem} package {package.name} {package.version}, {advisory.id}"
-            skipped.append(Skipped(what=what, reason=judgement.undecided))
+            missed.append(Skipped(what=what, reason=judgement.undecided, packages=0 if missed else 1))
             continue
-        hits.append(_for_subscribers(Hit(package, scope, advisory, judgement.affected, judgement.fixed)))
+        own.append(_for_subscribers(Hit(package, scope, advisory, judgement.affected, judgement.fixed)))
+    # Numbers follow the order in which feeds were fetched last, which must not decide whose word counts.
+    hits += sorted(own, key=lambda hit: (hit.advisory.feed, hit.advisory.id))
 
 
 def _for_subscribers(hit: Hit) -> Hit:

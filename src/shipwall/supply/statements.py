@@ -6,13 +6,13 @@ Kinds (the word used in policies) → predicate type: `sbom` CycloneDX · `scan`
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
 
+from shipwall.lang.rfc3339 import parse_rfc3339
 from shipwall.lang.strict_json import parse_json
 from shipwall.model.digest import Digest, digest_of, parse_digest
 from shipwall.model.errors import InputError, TrustError
@@ -272,7 +272,7 @@ def _read_sbom(statement: Statement) -> int:
     inventory = parse_sbom(statement.predicate)
     if inventory.image is None or inventory.image.manifest != statement.subject:
         raise InputError("SBOM", "is of another image than the statement's subject")
-    return _parse_time(statement.predicate["metadata"]["timestamp"])
+    return parse_rfc3339(str(statement.predicate["metadata"]["timestamp"]))
 
 
 def _read_scan(statement: Statement) -> int:
@@ -281,7 +281,7 @@ def _read_scan(statement: Statement) -> int:
 
 def _read_provenance(statement: Statement) -> int:
     provenance = _convert(statement.predicate, _Provenance, "provenance")
-    return _parse_time(provenance.runDetails.metadata.finishedOn)
+    return parse_rfc3339(provenance.runDetails.metadata.finishedOn)
 
 
 def _read_verdict(statement: Statement) -> int:
@@ -333,15 +333,6 @@ def _promotion(statement: Statement) -> Promotion:
     if promotion.image.manifest != statement.subject:
         raise InputError("promotion", "is of another image than the statement's subject")
     return promotion
-
-
-def _parse_time(text: str) -> int:
-    """Nanoseconds of an RFC 3339 time, 0 for any other text."""
-    try:
-        moment = dt.datetime.fromisoformat(text[:40])
-        return int(moment.timestamp()) * 1_000_000_000 if moment.tzinfo else 0
-    except (ValueError, OverflowError):
-        return 0
 
 
 def _convert(value: Any, kind: type[_Kind], thing: str) -> _Kind:

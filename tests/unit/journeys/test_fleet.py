@@ -8,23 +8,25 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from shipwall.adapters.advisory_db import AdvisoryDb
 from shipwall.adapters.advisory_db.writer import rewriting
 from shipwall.adapters.fleet import Fleet
-from shipwall.journeys.fleet import count_findings, explain_image, find_images, rejudge
+from shipwall.cli.app import build_app
+from shipwall.journeys.fleet import count_findings, explain_image, find_images
 from shipwall.journeys.keep import keep_image
+from shipwall.journeys.rejudge import rejudge
 from shipwall.model.advisory import Advisory, Affected, Range
 from shipwall.model.digest import ImageIdentity, digest_of
-from shipwall.model.errors import InputError, StorageError
+from shipwall.model.errors import InputError, ShipwallError, StorageError
 from shipwall.model.finding import Severity
 from shipwall.model.package import Distribution, Inventory, Package
 from shipwall.model.wire import ImageStep, Message
 from shipwall.supply.feeds import FeedState
-from shipwall.supply.fleet import component_of, group_by_image, judge_components, parse_query
-from shipwall.supply.match_advisories import match_advisories
+from shipwall.supply.fleet import group_by_image, parse_query
 
 BOOKWORM = Distribution(id="debian", version_id="12", codename="bookworm")
 
@@ -62,7 +64,7 @@ LOG4J = advisory("CVE-2021-44228", "Maven", "org.apache.logging.log4j:log4j-core
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Path:
-    path = tmp_path / "fleet.db"
+    path = tmp_path / "fleet" / "fleet.db"
     core = "org.apache.logging.log4j:log4j-core"
     images = [
         inventory("base", deb("openssl", "3.0.15-1"), deb("dash", "0.5.12-2")),
@@ -85,6 +87,16 @@ def test_an_image_kept_twice_is_one_and_remembers_its_names(fleet: Path) -> None
         image = opened.image(again.image.config)
         assert image is not None
         assert (image.names, image.listed_ns) == (("registry.local/0:1", "registry.local/renamed:1"), 500)
+
+
+def test_what_is_kept_already_is_not_written_again(fleet: Path) -> None:
+    again = inventory("base", deb("openssl", "3.0.15-1"), deb("dash", "0.5.12-2"))
+    before = fleet.read_bytes()
+    assert not keep_image(fleet, again, "registry.local/0:1", 500)
+    assert fleet.read_bytes() == before
+    moved = msgspec.structs.replace(again, history=("another command",))
+    assert not keep_image(fleet, moved, "registry.local/0:1", 500)  # no other packages, but something to keep
+    assert fleet.read_bytes() != before
 
 
 def test_what_an_image_lost_is_no_longer_found(fleet: Path) -> None:
@@ -127,6 +139,17 @@ def test_who_has_it(fleet: Path, query: str, names: list[str]) -> None:
 def test_what_is_no_query_is_said(text: str) -> None:
     with pytest.raises(InputError, match="query"):
         parse_query(text)
+
+
+def test_who_has_it_ends_with_its_own_code_where_nobody_can_say(fleet: Path) -> None:
+    """Found, not there, and not known are three answers; what is no query is a fourth."""
+    keep_image(fleet, inventory("odd", deb("zlib", "not a version!"), deb("dash", "also not one!")), "odd", 700)
+    state = fleet.parent.parent
+    codes = []
+    for query in ("dash < 0.6", "dash > 9", "zlib < 1", "zlib", "dash < not!", "gzip < 1", "a b"):
+        done = CliRunner().invoke(build_app("image", "find"), ["image", "find", query, "--state", str(state)])
+        codes.append(done.exception.exit_code if isinstance(done.exception, ShipwallError) else done.exit_code)
+    assert codes == [0, 9, 9, 0, 9, 1, 3]
 
 
 def test_a_version_nobody_can_compare_is_told(fleet: Path) -> None:
@@ -195,41 +218,17 @@ def test_a_score_that_another_feed_changes_changes_the_verdict(fleet: Path, tmp_
     assert changes == [[], [("changed", "severity high → critical; score 8.4 → 9.8")], []]
 
 
-_names = st.sampled_from(["openssl", "dash", "zlib"])
-_versions = st.sampled_from(["1", "1.1-1", "1.1-1+deb12u1", "2~rc1-1", "2-1"])
-_packages = st.lists(st.builds(deb, _names, _versions), max_size=5)
-_advisories = st.lists(st.builds(advisory, st.sampled_from(["CVE-1-1", "CVE-1-2", "CVE-1-3"]), st.just("Debian:12"), _names, _versions),
-                       max_size=6, unique_by=lambda one: one.id)  # fmt: skip
-
-
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(images=st.lists(_packages, min_size=1, max_size=4), old=_advisories, new=_advisories)
-def test_judging_what_changed_is_judging_everything(
-    tmp_path_factory: pytest.TempPathFactory, images: list[list[Package]], old: list[Advisory], new: list[Advisory]
-) -> None:
-    """The fleet's verdicts after any update are those of scanning each image with the new database."""
-    folder = tmp_path_factory.mktemp("law")
-    inventories = [inventory(str(number), *packages) for number, packages in enumerate(images)]
-    for one in inventories:
-        keep_image(folder / "fleet.db", one, "x", 1)
-    with Fleet(folder / "fleet.db", write=True) as fleet:
-        with AdvisoryDb(database(folder / "old.db", old)) as advisories:
-            rejudge(fleet, advisories, 1)
-        with AdvisoryDb(database(folder / "new.db", new)) as advisories:
-            rejudge(fleet, advisories, 2)
-            for one in inventories:
-                assert one.image is not None
-                image = fleet.image(one.image.manifest)
-                assert image is not None
-                kept = {
-                    (component.package.name, component.package.version, finding.id, finding.fixed_version)
-                    for number, component in fleet.components_of(image.number).items()
-                    for finding in fleet.verdicts([number]).get(number, ())
-                }
-                scanned, _ = match_advisories(one, advisories)
-                assert kept == {(f.package.name, f.package.version, f.id, f.fixed_version) for f in scanned}
-                judged, _ = judge_components([component_of(package, BOOKWORM) for package in one.packages], advisories)
-                assert len(judged) == len(scanned)
+def test_only_what_is_said_otherwise_is_judged(fleet: Path, tmp_path: Path) -> None:
+    """A date that moved says nothing new; where one advisory of many changed, it alone is compared."""
+    redated = msgspec.structs.replace(OPENSSL, modified_ns=5)
+    other = advisory("CVE-2026-0002", "Debian:12", "openssl", "3.0.16-1")
+    with Fleet(fleet, write=True) as opened:
+        judged = []
+        for turn, said in enumerate(([OPENSSL], [redated], [redated, other], [other, OPENSSL], [other])):
+            with AdvisoryDb(database(tmp_path / f"{turn}.db", said)) as advisories:
+                result = rejudge(opened, advisories, turn)
+            judged.append((result.components, [(change.kind, change.finding.id) for change, _images in result.changes]))
+    assert judged == [(5, []), (0, []), (2, [("new", "CVE-2026-0002")]), (0, []), (2, [("gone", "CVE-2026-0001")])]
 
 
 @given(st.lists(st.sets(st.integers(min_value=1, max_value=20)), max_size=8))

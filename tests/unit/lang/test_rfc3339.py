@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shipwall.lang.rfc3339 import parse_rfc3339
+from shipwall.lang.rfc3339 import parse_feed_time, parse_rfc3339
 
 
 @pytest.mark.parametrize(
@@ -18,9 +18,33 @@ from shipwall.lang.rfc3339 import parse_rfc3339
         ("2026-01-02T03:04:05", 0),
         ("2026-02-30T03:04:05Z", 0),
         ("9999-12-31T23:59:59-23:59", 253_402_387_139_000_000_000),
+        ("2026-01-02t03:04:05z", 1_767_323_045_000_000_000),
+        ("2026-01-02 03:04:05+00:00", 1_767_323_045_000_000_000),
+        ("2026-01-02", 0),
+        ("2026-01-02T03:04:05.0000000001Z", 1_767_323_045_000_000_000),
+        ("2026-01-02T03:04:05.Z", 0),
+        ("٢٠٢٦-01-02T03:04:05Z", 0),
         ("", 0),
         ("yesterday", 0),
     ],
 )
 def test_times(text: str, time_ns: int) -> None:
     assert parse_rfc3339(text) == time_ns
+
+
+@pytest.mark.parametrize(
+    ("text", "time_ns"),
+    [
+        ("2026-01-02", 1_767_312_000_000_000_000),
+        ("2026-01-02T03:04:05", 1_767_323_045_000_000_000),
+        ("2026-01-02T03:04:05.5", 1_767_323_045_500_000_000),
+        ("2026-01-02T04:04:05+01:00", 1_767_323_045_000_000_000),
+        ("2026-02-30", 0),
+        ("1969-12-31", 0),
+        ("2026-01", 0),
+        ("20260102", 0),
+        ("2026-01-02 ", 0),
+    ],
+)
+def test_times_of_feeds(text: str, time_ns: int) -> None:
+    assert parse_feed_time(text) == time_ns

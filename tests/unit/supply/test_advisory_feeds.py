@@ -13,6 +13,7 @@ from shipwall.model.finding import Exploited, FixState, Severity
 from shipwall.model.package import Skipped
 from shipwall.supply.advisories import FORMATS, find_format
 from shipwall.supply.advisories.osv import parse_osv
+from shipwall.supply.advisories.records import refuse_bad
 
 
 def items(kind: str, value: Any) -> list[Any]:
@@ -227,3 +228,47 @@ def test_what_is_of_another_kind_is_refused(kind: str, data: bytes) -> None:
 def test_an_unknown_format_names_the_known_ones() -> None:
     with pytest.raises(InputError, match="debian-tracker"):
         find_format("nvd")
+
+
+GOOD_AND_BAD: dict[str, tuple[object, str]] = {
+    "kev": ({"vulnerabilities": [{"cveID": "CVE-2021-1001"}, {"cveID": 7}, 3]}, "entry 2 of CISA's catalogue"),
+    "debian-tracker": (
+        {"a": {"CVE-2021-1001": {"releases": {"bookworm": {"status": "open"}}}, "CVE-2021-1002": {"releases": 5}}, "b": []},
+        "CVE-2021-1002 of a in Debian's tracker",
+    ),
+    "alpine-secdb": (
+        {"distroversion": "v3.18", "packages": [{"pkg": {"name": "a", "secfixes": {"1": ["CVE-2021-1001"]}}}, {"pkg": 1}, None]},
+        "package 2 in Alpine's secdb",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", GOOD_AND_BAD)
+def test_a_bad_record_takes_none_of_the_others_away(kind: str) -> None:
+    document, first = GOOD_AND_BAD[kind]
+    found = items(kind, document)
+    skipped = [one for one in found if isinstance(one, Skipped)]
+    assert (len(found) - len(skipped), len(skipped), skipped[0].what) == (1, 2, first)
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "refused"),
+    [
+        (1, 1, False),
+        (1, 2, True),
+        (0, 1, True),
+        (0, 0, False),
+        (12, 10, False),
+        (98, 11, True),
+        (99, 11, False),
+        (1000, 0, False),
+    ],
+)
+def test_a_feed_of_too_many_bad_records_is_refused(good: int, bad: int, refused: bool) -> None:
+    missed = Skipped(what="a record", reason="no")
+    found = refuse_bad([*[("CVE-2021-1001", Exploited())] * good, *[missed] * bad], "ours")
+    if refused:
+        with pytest.raises(InputError, match=f"feed ours: {bad} of {good + bad} records cannot be read, first a record: no"):
+            list(found)
+    else:
+        assert len(list(found)) == good + bad

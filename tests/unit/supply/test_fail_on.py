@@ -40,7 +40,7 @@ INVENTORY = Inventory(image=None, distribution=Distribution(), packages=(SSL,))
         ("finding.package.path.matches('^/var/')", ["CVE-1", "CVE-2"]),
         ("scan.unknown > 0", []),
         ("scan.unknown == 1 && scan.high == 1 && scan.critical == 0 && scan.fixable == 1 && scan.kev == 1", []),
-        ("scan.suppressed == 1 && scan.skipped == 1 && scan.packages == 1 && scan.judged", []),
+        ("scan.suppressed == 1 && scan.skipped == 1 && scan.packages == 1 && scan.packages_unjudged == 0 && scan.judged", []),
     ],
 )
 def test_what_fails(text: str, hit: list[str]) -> None:

@@ -10,7 +10,7 @@ from tests.advisories import inventory_of, make_database
 
 from shipwall.adapters.advisory_db import AdvisoryDb
 from shipwall.model.advisory import Advisory, Affected, Range
-from shipwall.model.finding import Exploited, Finding, FixState, Severity
+from shipwall.model.finding import Exploited, Finding, FixState, ScanResult, Severity
 from shipwall.model.package import Distribution, Package, Skipped
 from shipwall.model.verdict import Evidence
 from shipwall.supply.advisories import Item
@@ -73,6 +73,20 @@ def test_what_nothing_judges_is_said_once_for_each_kind(tmp_path: Path) -> None:
     }
 
 
+def test_packages_that_are_not_judged_are_counted_once_each(tmp_path: Path) -> None:
+    """Two that no advisories speak of, and one of which two advisories cannot be decided, in two scopes: three packages, not four."""
+    ours = Distribution(id="ubuntu", version_id="22.04")
+    items: list[Item] = [
+        advisory(f"X-{number}", before(scope, "a", "2"))
+        for number, scope in enumerate(("Ubuntu:22.04", "Ubuntu:22.04", "Ubuntu:Pro:22.04"))
+    ]
+    gems = [Package(ecosystem="gem", name=name, version="1") for name in ("b", "c")]
+    skipped = match(tmp_path, items, ours, deb("a", "1 of many"), deb("a", "3"), *gems)[1]
+    assert sorted(one.packages for one in skipped) == [0, 0, 1, 2]
+    result = ScanResult(findings=(), skipped=tuple(skipped), advisories="some")
+    assert (result.unjudged_of(4), result.unjudged_of(2), ScanResult(findings=()).unjudged_of(4)) == (3, 2, 4)
+
+
 def test_a_version_that_cannot_be_placed_is_skipped_not_clean(tmp_path: Path) -> None:
     found, skipped = match(tmp_path, [advisory("X", before("Debian:12", "a", "2"))], DEBIAN, deb("a", "1 of many"))
     assert found == []
@@ -101,7 +115,7 @@ def test_what_the_distribution_owns_is_unjudged_where_nobody_speaks_of_the_distr
         (Distribution(id="kali", version_id="2024"), "no advisories are known for kali 2024"),
     ):
         found, skipped = match(tmp_path, items, distribution, wheel)
-        assert (found, skipped) == ([], [Skipped(what="1 pypi packages that the distribution owns", reason=reason)])
+        assert (found, skipped) == ([], [Skipped(what="1 pypi packages that the distribution owns", reason=reason, packages=1)])
 
 
 @pytest.mark.parametrize(
@@ -170,7 +184,7 @@ def test_aliases_are_one_finding_and_errata_join_nothing(tmp_path: Path) -> None
     ]
     found, _skipped = match(tmp_path, items, DEBIAN, package)
     assert [(one.id, one.aliases, one.fixed_version) for one in found] == [
-        ("CVE-2021-2222", ("PYSEC-1", "GHSA-x"), "1.6"),  # only the later fix ends what both say
+        ("CVE-2021-2222", ("GHSA-x", "PYSEC-1"), "1.6"),  # only the later fix ends what both say
         ("CVE-2021-3333", ("PYSEC-2",), "2"),
     ]
     assert (found[0].severity, found[0].severity_source, found[0].summary) == (Severity.HIGH, "feed", "Bad.")

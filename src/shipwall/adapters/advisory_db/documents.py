@@ -17,6 +17,7 @@ import msgspec
 from shipwall.model.errors import InputError, ShipwallError, StorageError
 from shipwall.model.package import Skipped
 from shipwall.supply.advisories import Format, Item
+from shipwall.supply.advisories.records import refuse_bad
 from shipwall.supply.streams import inflate
 
 _CHUNK = 1 << 20
@@ -28,10 +29,15 @@ _ZIP = b"PK\x03\x04"
 
 
 def read_items(path: Path, kind: Format, feed: str) -> Iterator[Item]:
-    """What the file or folder `path` says, in the format `kind`. A document that cannot be read is a Skipped.
+    """What the file or folder `path` says, in the format `kind`. A record that cannot be read is a Skipped.
 
-    *Raises* InputError when the file as a whole is not of the format, StorageError when it cannot be read.
+    *Raises* InputError when the file as a whole is not of the format, and at the end when too many records are not; StorageError when it
+    cannot be read.
     """
+    return refuse_bad(_items(path, kind, feed), feed)
+
+
+def _items(path: Path, kind: Format, feed: str) -> Iterator[Item]:
     if not kind.by_record:
         yield from kind.parse(_whole(path), feed)
         return

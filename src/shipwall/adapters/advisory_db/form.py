@@ -3,12 +3,17 @@
 One row for each (scope, package name, feed) holds all that the feed says of the package, so that a question is one walk down a B-tree and a
 range costs its version text and a few bytes. Advisories themselves lie 64 in a compressed block; an advisory's number is its block's
 times 64 plus its place. A feed is replaced as a whole. Numbers are those of this file only.
+
+Beside the entries of a row stand their marks in the same order, whatever numbers they have in this file: 4 bytes that name the advisory
+(a hash of its feed and id), 6 that hash what it says. So two databases are compared without reading the entries of either.
 """
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from collections.abc import Sequence
+from typing import NamedTuple, Self
 
 import msgspec
 
@@ -18,9 +23,10 @@ from shipwall.model.finding import FixState, Severity
 from shipwall.supply.ecosystems import is_by_source
 from shipwall.supply.match_advisories import Entry
 
-SCHEMA = 1
+SCHEMA = 2
 APPLICATION_ID = 0x53_41_44_42  # "SADB"
 BLOCK = 64
+MARK_ID_BYTES, MARK_BYTES = 4, 10
 _MAX_BODY_BYTES = 256 << 20
 
 TABLES = """
@@ -28,14 +34,14 @@ CREATE TABLE feeds (
     feed INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, format TEXT NOT NULL, url TEXT NOT NULL, etag TEXT NOT NULL,
     modified TEXT NOT NULL, digest TEXT NOT NULL, time_ns INTEGER NOT NULL, checked_ns INTEGER NOT NULL,
     first_block INTEGER NOT NULL, last_block INTEGER NOT NULL, advisories INTEGER NOT NULL, affected INTEGER NOT NULL,
-    ranges INTEGER NOT NULL, versions INTEGER NOT NULL, signs INTEGER NOT NULL, skipped INTEGER NOT NULL
+    ranges INTEGER NOT NULL, versions INTEGER NOT NULL, signs INTEGER NOT NULL, skipped INTEGER NOT NULL, vectors_mark BLOB NOT NULL
 );
 CREATE TABLE scopes (scope INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE held (
     scope INTEGER NOT NULL, feed INTEGER NOT NULL, advisories INTEGER NOT NULL, affected INTEGER NOT NULL, PRIMARY KEY (scope, feed)
 ) WITHOUT ROWID;
 CREATE TABLE affected (
-    scope INTEGER NOT NULL, name TEXT NOT NULL, feed INTEGER NOT NULL, part INTEGER NOT NULL, body BLOB NOT NULL,
+    scope INTEGER NOT NULL, name TEXT NOT NULL, feed INTEGER NOT NULL, part INTEGER NOT NULL, marks BLOB NOT NULL, body BLOB NOT NULL,
     PRIMARY KEY (scope, name, feed, part)
 ) WITHOUT ROWID;
 CREATE TABLE blocks (block INTEGER PRIMARY KEY, body BLOB NOT NULL);
@@ -74,8 +80,45 @@ _stored_decoder = msgspec.msgpack.Decoder(list[_Stored])
 _block_decoder = msgspec.msgpack.Decoder(list[Advisory])
 
 
-def pack_entry(number: int, affected: Affected) -> bytes:
-    """The compact form of an entry; several one after another are a body's content."""
+class Packed(NamedTuple):
+    """An entry's compact form, and its mark."""
+
+    entry: bytes
+    mark: bytes
+
+
+def pack_head(advisory: Advisory) -> bytes:
+    """The compact form of an advisory without what it says of packages."""
+    return _encoder.encode(msgspec.structs.replace(advisory, affected=()))
+
+
+def hash_id(statement: str) -> bytes:
+    """The beginning of every mark of the advisory `feed:id`. Two may share it: who asks by it gets at least what he asked for."""
+    return hashlib.blake2b(statement.encode("utf-8", "surrogatepass"), digest_size=MARK_ID_BYTES).digest()
+
+
+class Head(NamedTuple):
+    """What the marks of an advisory's entries have in common: all that findings are made of. A date that moved changes nothing."""
+
+    name: bytes
+    said: hashlib.blake2b
+
+    @classmethod
+    def of(cls, advisory: Advisory) -> Self:
+        """The head of `advisory`."""
+        lasting = msgspec.structs.replace(advisory, affected=(), published_ns=0, modified_ns=0)
+        said = hashlib.blake2b(_encoder.encode(lasting), digest_size=MARK_BYTES - MARK_ID_BYTES)
+        return cls(hash_id(f"{advisory.feed}:{advisory.id}"), said)
+
+    def mark(self, entry: bytes) -> bytes:
+        """The mark of one of its entries."""
+        said = self.said.copy()
+        said.update(entry)
+        return self.name + said.digest()
+
+
+def pack_entry(number: int, affected: Affected, head: Head) -> Packed:
+    """An entry of the advisory that `head` is of."""
     flags = _SEVERITY_PLACE[affected.severity] + _STATE_PLACE[affected.state]
     if affected.by_source != is_by_source(affected.scope):
         flags += _OTHER_WAY
@@ -86,14 +129,24 @@ def pack_entry(number: int, affected: Affected) -> bytes:
     rest: tuple[object, ...] = (affected.versions, affected.module, affected.arches, affected.reason)
     while rest and not rest[-1]:
         rest = rest[:-1]
-    return _encoder.encode((number, flags, ranges, *rest))
+    plain = _encoder.encode((0, flags, ranges, *rest))
+    return Packed(plain[:1] + _encoder.encode(number) + plain[2:], head.mark(plain))
+
+
+def split_marks(marks: bytes) -> list[bytes]:
+    """The marks that lie one after another in `marks`."""
+    return [marks[at : at + MARK_BYTES] for at in range(0, len(marks), MARK_BYTES)]
+
+
+def _pack_list(items: Sequence[bytes]) -> bytes:
+    """MessagePack's array of these encoded items."""
+    count = len(items)
+    return (bytes((0x90 + count,)) if count < 16 else b"\xdd" + count.to_bytes(4, "big")) + b"".join(items)
 
 
 def pack_body(entries: Sequence[bytes]) -> bytes:
     """A row's body: packed entries as one list, compressed where that pays."""
-    count = len(entries)
-    head = bytes((0x90 + count,)) if count < 16 else b"\xdd" + count.to_bytes(4, "big")  # MessagePack's array of so many
-    plain = head + b"".join(entries)
+    plain = _pack_list(entries)
     if len(plain) >= _WORTH_COMPRESSING:
         pressed = zlib.compress(plain, 6 if len(plain) < 65536 else 3)
         if len(pressed) < len(plain):
@@ -127,9 +180,9 @@ def unpack_body(body: bytes, scope: str, name: str) -> list[Entry]:
         raise damaged(f"entries of {name} in {scope}", error) from error
 
 
-def pack_block(advisories: Sequence[Advisory]) -> bytes:
-    """Up to BLOCK advisories, without what they say of packages."""
-    return zlib.compress(_encoder.encode(advisories), 3)
+def pack_block(heads: Sequence[bytes]) -> bytes:
+    """Up to BLOCK advisories, each packed by `pack_head`."""
+    return zlib.compress(_pack_list(heads), 3)
 
 
 def unpack_block(body: bytes) -> list[Advisory]:

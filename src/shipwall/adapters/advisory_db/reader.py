@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
 
 import msgspec
 
-from shipwall.adapters.advisory_db.form import APPLICATION_ID, BLOCK, SCHEMA, SHARE, damaged, unpack_block, unpack_body
+from shipwall.adapters.advisory_db.form import (
+    APPLICATION_ID,
+    BLOCK,
+    MARK_ID_BYTES,
+    SCHEMA,
+    SHARE,
+    damaged,
+    split_marks,
+    unpack_block,
+    unpack_body,
+)
 from shipwall.adapters.sqlite_parts import parts_of
 from shipwall.model.advisory import Advisory
 from shipwall.model.errors import InputError, StorageError
@@ -20,8 +29,6 @@ from shipwall.model.finding import Exploited
 from shipwall.supply.advisory_ids import cve_number
 from shipwall.supply.feeds import FeedState
 from shipwall.supply.match_advisories import Entry
-
-_encode = msgspec.msgpack.Encoder().encode
 
 
 class AdvisoryDb:
@@ -69,32 +76,41 @@ class AdvisoryDb:
 
     def affecting(self, scope: str, names: Iterable[str]) -> Mapping[str, Sequence[Entry]]:
         """By name, all entries of `scope` for these packages."""
-        number = self._scopes.get(scope)
-        if number is None:
-            return {}
         found: dict[str, list[Entry]] = {}
-        for part in parts_of(names):
-            marks = ",".join("?" * len(part))
-            statement = f"SELECT name, body FROM affected WHERE scope = ? AND name IN ({marks})"  # noqa: S608 - only marks
-            for name, body in self._rows(statement, (number, *part)):
-                found.setdefault(name, []).extend(unpack_body(body, scope, name))
+        for name, body in self._said(scope, names, "body"):
+            found.setdefault(name, []).extend(unpack_body(body, scope, name))
         return found
 
     def marks(self, scope: str, names: Iterable[str]) -> dict[str, bytes]:
-        """By name, 8 bytes that change whenever anything the database says of the package in `scope` does, signs of exploitation apart.
+        """By name, the marks of all entries of `scope` for it, one after another (`split_marks`), in no order that means anything.
 
-        Names of which nothing is said are left out.
+        What the database says of a package has changed when the set of its marks has; signs of exploitation and CVSS vectors of other
+        feeds are not in them. Names of which nothing is said are left out.
         """
-        said = self.affecting(scope, names)
-        # In the order of numbers, so that each block is unfolded once.
-        numbers = sorted({entry.number for entries in said.values() for entry in entries})
-        heads = {number: _encode(self.advisory(number)) for number in numbers}
-        return {
-            name: hashlib.blake2b(
-                b"".join(sorted(heads[one.number] + _encode(one.affected) for one in entries)), digest_size=8
-            ).digest()
-            for name, entries in said.items()
-        }
+        found: dict[str, bytes] = {}
+        for name, marks in self._said(scope, names, "marks"):
+            found[name] = found[name] + marks if name in found else marks
+        return found
+
+    def numbers(self, scope: str, names: Iterable[str], ids: Container[bytes]) -> set[int]:
+        """The advisories that speak of these packages of `scope` and whose marks begin with one of `ids` (`hash_id`)."""
+        found: set[int] = set()
+        for name, marks, body in self._said(scope, names, "marks, body"):
+            places = [place for place, mark in enumerate(split_marks(marks)) if mark[:MARK_ID_BYTES] in ids]
+            if places:
+                entries = unpack_body(body, scope, name)
+                found.update(entries[place].number for place in places)
+        return found
+
+    def _said(self, scope: str, names: Iterable[str], columns: str) -> Iterator[Any]:
+        """(name, columns) of the rows of `scope` for these names."""
+        number = self._scopes.get(scope)
+        if number is None:
+            return
+        for part in parts_of(names):
+            marks = ",".join("?" * len(part))
+            statement = f"SELECT name, {columns} FROM affected WHERE scope = ? AND name IN ({marks})"  # noqa: S608 - only marks
+            yield from self._rows(statement, (number, *part))
 
     def entries(self, scopes: Iterable[str] = ()) -> Iterator[Entry]:
         """Every entry of these scopes; of all where none are named."""
@@ -148,11 +164,8 @@ class AdvisoryDb:
         return found
 
     def vectors_mark(self) -> bytes:
-        """8 bytes that change whenever any vector does."""
-        digest = hashlib.blake2b(digest_size=8)
-        for row in self._rows("SELECT cve, feed, vector FROM vectors ORDER BY cve, feed"):
-            digest.update(repr(row).encode())
-        return digest.digest()
+        """Bytes that change whenever any vector does."""
+        return b"".join(sorted(mark for (mark,) in self._rows("SELECT vectors_mark FROM feeds")))
 
     def feeds(self) -> list[FeedState]:
         """The feeds, by name."""

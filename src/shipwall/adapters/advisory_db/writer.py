@@ -6,6 +6,7 @@ Whatever ends a writer, readers see the old file or the new one. Writers take tu
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import sqlite3
@@ -20,9 +21,12 @@ from shipwall.adapters.advisory_db.form import (
     SCHEMA,
     SHARE,
     TABLES,
+    Head,
+    Packed,
     pack_block,
     pack_body,
     pack_entry,
+    pack_head,
 )
 from shipwall.adapters.advisory_db.reader import AdvisoryDb
 from shipwall.adapters.files import locked, sync_folder
@@ -137,6 +141,7 @@ class DbWriter:
             raise InputError(f"feed {state.name}", f"holds nothing that can be read as {state.format}: {why}", "look at it")
         state = msgspec.structs.replace(state, **filler.counts)
         values = {**msgspec.structs.asdict(state), "feed": feed, "first_block": first, "last_block": filler.block - 1}
+        values["vectors_mark"] = filler.vectors_mark()
         names = ", ".join(values)
         marks = ", ".join(f":{name}" for name in values)
         execute(f"INSERT INTO feeds ({names}) VALUES ({marks})", values)  # noqa: S608 - names of the struct
@@ -192,9 +197,9 @@ class _Filler:
         self._scopes = scopes
         self._feed = feed
         self.block = block
-        self._advisories: list[Advisory] = []
+        self._heads: list[bytes] = []
         self._blocks: list[tuple[int, bytes]] = []
-        self._entries: dict[tuple[int, str], list[bytes]] = {}
+        self._entries: dict[tuple[int, str], list[Packed]] = {}
         self._held_bytes = 0
         self._part = 0
         self._spoken: dict[int, tuple[int, int]] = {}
@@ -216,7 +221,7 @@ class _Filler:
 
     def end(self) -> None:
         """Write what is still held."""
-        if self._advisories:
+        if self._heads:
             self._close_block()
         self._flush()
         many, feed = self._connection.executemany, self._feed
@@ -225,24 +230,28 @@ class _Filler:
         many("INSERT INTO epss VALUES (?, ?, ?, ?)", [(cve, feed, *shares) for cve, shares in sorted(self._epss.items())])
         many("INSERT INTO kev VALUES (?, ?, ?)", [(cve, feed, due) for cve, due in sorted(self._kev.items())])
 
+    def vectors_mark(self) -> bytes:
+        """A hash of the CVSS vectors of the feed; empty when it has none."""
+        return hashlib.blake2b(repr(sorted(self._vectors.items())).encode(), digest_size=8).digest() if self._vectors else b""
+
     def _put_advisory(self, advisory: Advisory) -> None:
         counts, entries, scopes = self.counts, self._entries, self._scopes
-        number = self.block * BLOCK + len(self._advisories)
+        number = self.block * BLOCK + len(self._heads)
         ranges = versions = held = 0
         spoken: dict[int, int] = {}
         before: Affected | None = None
-        packed = b""
+        head = Head.of(advisory)
         for one in advisory.affected:
             scope = scopes.get(one.scope) or self._scope(one.scope)
             if before is None or not _says_the_same(one, before):
-                packed = pack_entry(number, one)
+                packed = pack_entry(number, one, head)
                 before = one
             key = (scope, one.name)
             if key in entries:
                 entries[key].append(packed)
             else:
                 entries[key] = [packed]
-            held += len(packed) + _ENTRY_OVERHEAD_BYTES
+            held += len(packed.entry) + _ENTRY_OVERHEAD_BYTES
             ranges += len(one.ranges)
             versions += len(one.versions)
             spoken[scope] = spoken.get(scope, 0) + 1
@@ -255,8 +264,8 @@ class _Filler:
         counts["versions"] += versions
         if advisory.cvss and not advisory.withdrawn:
             self._keep_vector(advisory)
-        self._advisories.append(msgspec.structs.replace(advisory, affected=()))
-        if len(self._advisories) == BLOCK:
+        self._heads.append(pack_head(advisory))
+        if len(self._heads) == BLOCK:
             self._close_block()
         self._held_bytes += held
         if self._held_bytes > _HELD_BYTES:
@@ -284,15 +293,18 @@ class _Filler:
         return number
 
     def _close_block(self) -> None:
-        self._connection.execute("INSERT INTO blocks VALUES (?, ?)", (self.block, pack_block(self._advisories)))
+        self._connection.execute("INSERT INTO blocks VALUES (?, ?)", (self.block, pack_block(self._heads)))
         self.block += 1
-        self._advisories = []
+        self._heads = []
 
     def _flush(self) -> None:
         """Entries become rows, in the order of the key, so that pages fill up."""
         feed, part = self._feed, self._part
-        rows = [(scope, name, feed, part, pack_body(entries)) for (scope, name), entries in sorted(self._entries.items())]
-        self._connection.executemany("INSERT INTO affected VALUES (?, ?, ?, ?, ?)", rows)
+        rows = [
+            (scope, name, feed, part, b"".join([one.mark for one in entries]), pack_body([one.entry for one in entries]))
+            for (scope, name), entries in sorted(self._entries.items())
+        ]
+        self._connection.executemany("INSERT INTO affected VALUES (?, ?, ?, ?, ?, ?)", rows)
         self._entries.clear()
         self._held_bytes = 0
         self._part += 1

@@ -15,6 +15,7 @@ from shipwall.model.advisory import Advisory, Affected, Range
 from shipwall.model.errors import InputError
 from shipwall.model.finding import FixState
 from shipwall.model.package import Skipped
+from shipwall.supply.advisories.records import decode_record
 from shipwall.supply.advisory_ids import is_cve
 from shipwall.supply.ecosystems import parse_scope
 
@@ -32,13 +33,14 @@ class _Entry(msgspec.Struct, gc=False):
 
 
 class _Database(msgspec.Struct):
-    packages: list[_Entry] | None
+    packages: list[msgspec.Raw] | None
     distroversion: str = ""
     urlprefix: str = ""
     reponame: str = ""
 
 
 _decoder = msgspec.json.Decoder(_Database)
+_entry_decoder = msgspec.json.Decoder(_Entry)
 
 
 def parse_alpine_secdb(data: bytes, feed: str) -> Iterator[Advisory | Skipped]:
@@ -63,7 +65,11 @@ def _scope(database: _Database) -> str:
 
 def _advisories(database: _Database, scope: str, feed: str) -> Iterator[Advisory | Skipped]:
     by_id: dict[str, tuple[dict[str, None], list[Affected]]] = {}
-    for entry in database.packages or ():
+    for place, raw in enumerate(database.packages or (), 1):
+        entry = decode_record(_entry_decoder, raw, f"package {place} in Alpine's secdb")
+        if isinstance(entry, Skipped):
+            yield entry
+            continue
         for version, lines in (entry.pkg.secfixes or {}).items():
             if version == "0" or not entry.pkg.name:
                 continue

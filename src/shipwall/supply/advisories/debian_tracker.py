@@ -15,6 +15,7 @@ from shipwall.model.advisory import Advisory, Affected, Range
 from shipwall.model.errors import InputError
 from shipwall.model.finding import FixState, Severity
 from shipwall.model.package import Skipped
+from shipwall.supply.advisories.records import decode_record
 from shipwall.supply.advisories.severities import parse_severity
 from shipwall.supply.ecosystems import DEBIAN_RELEASES
 
@@ -36,7 +37,9 @@ class _Problem(msgspec.Struct, gc=False):
     releases: dict[str, _Release] = {}
 
 
-_decoder = msgspec.json.Decoder(dict[str, dict[str, _Problem]])
+_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_package_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_problem_decoder = msgspec.json.Decoder(_Problem)
 
 
 def parse_debian_tracker(data: bytes, feed: str) -> Iterator[Advisory | Skipped]:
@@ -47,14 +50,24 @@ def parse_debian_tracker(data: bytes, feed: str) -> Iterator[Advisory | Skipped]
         packages = _decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InputError("Debian security tracker", str(error)[:200]) from error
+    if packages and not any(bytes(memoryview(raw)[:1]) == b"{" for raw in packages.values()):
+        raise InputError("Debian security tracker", "holds no package with problems")
     return _advisories(packages, feed)
 
 
-def _advisories(packages: dict[str, dict[str, _Problem]], feed: str) -> Iterator[Advisory | Skipped]:
+def _advisories(packages: dict[str, msgspec.Raw], feed: str) -> Iterator[Advisory | Skipped]:
     by_id: dict[str, tuple[str, list[Affected]]] = {}
     unknown: dict[str, int] = {}
-    for name, problems in packages.items():
-        for problem_id, problem in problems.items():
+    for name, raw in packages.items():
+        problems = decode_record(_package_decoder, raw, f"{name[:80]} in Debian's tracker")
+        if isinstance(problems, Skipped):
+            yield problems
+            continue
+        for problem_id, raw_problem in problems.items():
+            problem = decode_record(_problem_decoder, raw_problem, f"{problem_id[:80]} of {name[:80]} in Debian's tracker")
+            if isinstance(problem, Skipped):
+                yield problem
+                continue
             text, affected = by_id.setdefault(problem_id, (problem.description, []))
             for codename, release in problem.releases.items():
                 one = _affected(name, codename, release)

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 
 import msgspec
 
+from shipwall.lang.rfc3339 import parse_feed_time
 from shipwall.model.errors import InputError
 from shipwall.model.finding import Exploited
 from shipwall.model.package import Skipped
-from shipwall.supply.advisories.times import parse_time
+from shipwall.supply.advisories.records import decode_record
 from shipwall.supply.advisory_ids import is_cve
 
 MAX_BYTES = 64 << 20
@@ -24,10 +25,11 @@ class _Entry(msgspec.Struct, gc=False, rename="camel"):
 
 
 class _Catalogue(msgspec.Struct):
-    vulnerabilities: list[_Entry]
+    vulnerabilities: list[msgspec.Raw]
 
 
 _decoder = msgspec.json.Decoder(_Catalogue)
+_entry_decoder = msgspec.json.Decoder(_Entry)
 
 
 def parse_kev(data: bytes, _feed: str) -> Iterator[tuple[str, Exploited] | Skipped]:
@@ -42,8 +44,11 @@ def parse_kev(data: bytes, _feed: str) -> Iterator[tuple[str, Exploited] | Skipp
 
 
 def _entries(catalogue: _Catalogue) -> Iterator[tuple[str, Exploited] | Skipped]:
-    for entry in catalogue.vulnerabilities:
-        if is_cve(entry.cve_id):
-            yield entry.cve_id, Exploited(kev=True, kev_due=entry.due_date if parse_time(entry.due_date) else "")
+    for number, raw in enumerate(catalogue.vulnerabilities, 1):
+        entry = decode_record(_entry_decoder, raw, f"entry {number} of CISA's catalogue")
+        if isinstance(entry, Skipped):
+            yield entry
+        elif is_cve(entry.cve_id):
+            yield entry.cve_id, Exploited(kev=True, kev_due=entry.due_date if parse_feed_time(entry.due_date) else "")
         else:
             yield Skipped(what="an entry of CISA's catalogue", reason=f"{entry.cve_id[:40]!r} is no CVE id")

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from shipwall.lang.rfc3339 import parse_feed_time
 from shipwall.model.advisory import Advisory, Affected, Range
 from shipwall.model.errors import InputError
 from shipwall.model.finding import FixState, Severity
 from shipwall.supply.advisories.severities import WORDS, parse_severity
-from shipwall.supply.advisories.times import parse_time
 from shipwall.supply.advisory_ids import is_cve, is_erratum
 from shipwall.supply.ecosystems import Rules, rules_of
 from shipwall.supply.modules import ANY_MODULE, find_modules, is_modular
@@ -125,8 +125,8 @@ def _advisory(record: _Record, feed: str, data: bytes) -> Advisory:
         summary=summary,
         severity=word,
         cvss=tuple(vectors),
-        published_ns=parse_time(record.published),
-        modified_ns=parse_time(record.modified),
+        published_ns=parse_feed_time(record.published),
+        modified_ns=parse_feed_time(record.modified),
         withdrawn=bool(record.withdrawn),
         urls=tuple(reference.url for reference in (record.references or ())[:_MAX_URLS]),
         affected=tuple(affected),

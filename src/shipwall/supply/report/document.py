@@ -25,7 +25,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """Counts. `severities` has every severity, also those with 0. `packages_affected`: packages with at least one finding.
 
-    `judged`: whether findings could be looked for at all; when false, no findings means nothing.
+    `judged`: whether findings could be looked for at all; when false, no findings means nothing. `skipped`: parts that could not be read
+    or judged. `packages_unjudged`: packages of which something is not known: no advisories judge them, or one could not be decided.
     """
 
     packages: int
@@ -38,6 +39,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     highest_epss: float | None
     suppressed: int
     skipped: int
+    packages_unjudged: int
     judged: bool
 
 
@@ -66,12 +68,12 @@ class ScanDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 def summarise(report: Report) -> Summary:
     """The counts of `report`."""
-    findings = report.result.findings
+    findings, packages = report.result.findings, len(report.inventory.packages)
     severities = dict.fromkeys(reversed(Severity), 0)
     for finding in findings:
         severities[finding.severity] += 1
     return Summary(
-        packages=len(report.inventory.packages),
+        packages=packages,
         packages_affected=len(
             {(one.package.ecosystem, one.package.name, one.package.arch, one.package.version) for one in findings}
         ),
@@ -83,6 +85,7 @@ def summarise(report: Report) -> Summary:
         highest_epss=max((one.exploited.epss for one in findings if one.exploited.epss is not None), default=None),
         suppressed=len(report.result.suppressed),
         skipped=len(report.inventory.skipped) + len(report.result.skipped),
+        packages_unjudged=packages if report.unjudged else report.result.unjudged_of(packages),
         judged=not report.unjudged,
     )
 

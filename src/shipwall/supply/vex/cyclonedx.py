@@ -11,8 +11,9 @@ from urllib.parse import unquote
 import msgspec
 from msgspec.structs import replace
 
+from shipwall.lang.rfc3339 import parse_feed_time
 from shipwall.model.errors import InputError
-from shipwall.supply.vex.statement import MAX_STATEMENTS, Product, Status, VexStatement, make_product, one_line, parse_time
+from shipwall.supply.vex.statement import MAX_STATEMENTS, Product, Status, VexStatement, make_product, one_line
 
 _STATES = {
     "resolved": Status.FIXED,
@@ -142,7 +143,7 @@ def _statement(one: Vulnerability, place: str, known: dict[str, str], written: s
         status=status,
         products=tuple(products),
         reason=one_line(analysis.justification or (state if state == "false_positive" else ""), analysis.detail),
-        time_ns=parse_time(analysis.last_updated or analysis.first_issued or one.updated or written),
+        time_ns=parse_feed_time(analysis.last_updated or analysis.first_issued or one.updated or written),
         defect=defect or ("" if products else "names no product"),
     )
 

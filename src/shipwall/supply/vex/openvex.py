@@ -7,13 +7,14 @@ from typing import Any
 
 import msgspec
 
+from shipwall.lang.rfc3339 import parse_feed_time
 from shipwall.model.digest import digest_of
 from shipwall.model.errors import InputError
 from shipwall.model.finding import Suppressed
 from shipwall.model.package import Inventory
 from shipwall.supply.sbom.bounds import render_time
 from shipwall.supply.sbom.purls import render_purl
-from shipwall.supply.vex.statement import MAX_STATEMENTS, Product, Status, VexStatement, make_product, one_line, parse_time
+from shipwall.supply.vex.statement import MAX_STATEMENTS, Product, Status, VexStatement, make_product, one_line
 
 CONTEXT = "https://openvex.dev/ns/v0.2.0"
 JUSTIFICATIONS = frozenset({
@@ -140,7 +141,7 @@ def _statement(one: Statement, place: str, written: str) -> VexStatement:
         status=status,
         products=tuple(_product(product, one.subcomponents) for product in one.products or ()),
         reason=one_line(one.justification, one.impact_statement or one.action_statement or one.status_notes),
-        time_ns=parse_time(one.last_updated or one.timestamp or written),
+        time_ns=parse_feed_time(one.last_updated or one.timestamp or written),
         defect=_defect(one, status),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 from enum import StrEnum
 
@@ -17,7 +16,6 @@ MAX_STATEMENTS = 100_000
 IMAGE_TYPES = frozenset({"oci", "docker"})
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}(?![0-9a-f])")
-_NANOSECONDS = re.compile(r"(\.[0-9]{6})[0-9]+")
 
 
 class Status(StrEnum):
@@ -72,17 +70,6 @@ def make_product(text: str, digests: tuple[Digest, ...] = (), parts: tuple[Produ
         purl = None
     found = tuple(_DIGEST.findall(purl.version if purl and purl.type in IMAGE_TYPES else "" if purl else text))
     return Product(text=text[:500], purl=purl, digests=(*digests, *found), parts=parts)
-
-
-def parse_time(text: str) -> int:
-    """RFC 3339 `text` in nanoseconds since 1970, 0 for what is no time."""
-    try:
-        moment = dt.datetime.fromisoformat(_NANOSECONDS.sub(r"\1", text[:64]))
-    except ValueError:
-        return 0
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=dt.UTC)
-    return max(0, int((moment - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)).total_seconds() * 1_000_000) * 1000)
 
 
 def one_line(*texts: str | None) -> str:
