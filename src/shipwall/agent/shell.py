@@ -62,8 +62,8 @@ from shipwall.model.event import AnyEvent
 from shipwall.model.wire import AlertRaised, AnyMessage, Command, CommandResult, Health, SilenceSet
 from shipwall.response.plan import Plan
 from shipwall.response.policy import ResponsePolicy, parse_response_policy
+from shipwall.runtime.lower import lower
 from shipwall.runtime.rules.calls import read_calls
-from shipwall.runtime.rules.paths import read_paths
 from shipwall.runtime.watch import Watch
 
 HEALTH_S = 2.0
@@ -169,10 +169,9 @@ class Agent:
 
     def _start_sensor(self, sensor: Sensor) -> None:
         self.core.processes(read_processes())
-        sensor.set_calls(read_calls(self.core.watch.rules))
+        sensor.set_rules(lower(self.core.watch.rules), read_calls(self.core.watch.rules))
         if (host := read_accounts(os.getpid())) is not None:
             self.core.accounts_known("", host)
-        sensor.set_open_prefixes(read_paths(self.core.watch.rules).prefixes)
         for pid in filter(None, (os.getpid(), self.settings.engine and daemon_pid(self.settings.engine))):
             sensor.leave_mount_namespace(Path(f"/proc/{pid}/ns/mnt").stat().st_ino)
         self._watch_containers()
@@ -526,6 +525,7 @@ class Agent:
             time_ns=time.time_ns(),
             started_ns=self.started_ns,
             delivered=counters.delivered,
+            filtered=counters.filtered,
             lost=counters.lost
             | {f"{kind} over budget": n for kind, n in counters.over.items()}
             | ({"outbox": self.outbox.lost} if self.outbox.lost else {}),

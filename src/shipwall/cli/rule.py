@@ -86,11 +86,11 @@ def check(
     """
     with pointing():
         from shipwall.adapters.rule_files import load_rules
+        from shipwall.runtime.lower import lower
         from shipwall.runtime.reach import render_reach
-        from shipwall.runtime.rules.paths import read_paths
 
         found = load_rules(*files, shipped=not alone)
-        unbounded = read_paths(found).unbounded
+        widened = lower(found).widened
         reached = _reach(found)
     wrong = [(rule, reach) for rule, reach in reached if reach.problem]
     if output is Output.JSON:
@@ -98,7 +98,7 @@ def check(
             "rules": len(found.rules),
             "skipped": [{"rule": rule.name, "reason": rule.reason, "fields": rule.fields} for rule in found.skipped],
             "notices": [notice._asdict() for notice in found.notices],
-            "reads_not_bounded": unbounded,
+            "widened_in_kernel": widened,
             "untold_in_output": {rule.name: rule.untold for rule in found.rules if rule.untold},
             "actions": [reach for _, reach in reached],
         })  # fmt: skip
@@ -109,9 +109,10 @@ def check(
         console.print(f"{place}: {neutral(skipped.name)}: skipped, {neutral(skipped.reason)}", markup=False)
     for notice in found.notices:
         console.print(f"{neutral(notice.file)}:{notice.line}: {neutral(notice.reason)}", markup=False)
-    for name in unbounded:
+    for name in widened:
         console.print(
-            f"{neutral(name)}: sees only the reads that other rules ask for: its paths have no fixed beginning", markup=False
+            f"{neutral(name)}: has more alternatives than the kernel filter holds: a part is asked in user space only",
+            markup=False,
         )
     for _, reach in reached:
         for line in render_reach(reach):
