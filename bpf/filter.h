@@ -30,7 +30,7 @@ struct filtering {
 	bool in_force;
 	__u32 number; /* DELIVER, DROP or a program */
 	__u32 key; /* of the program in `filters` */
-	__u32 words; /* the set of first words that goes with it */
+	__u32 words; /* the set of first words that goes with it, of reads */
 };
 
 static __always_inline struct filtering filter_of(struct shipwall_settings *setting, struct shipwall_watch *watch, __u32 call)
@@ -42,7 +42,7 @@ static __always_inline struct filtering filter_of(struct shipwall_settings *sett
 		return found;
 	generation = (in_force - 1) & (SHIPWALL_FILTER_GENERATIONS - 1);
 	found.in_force = 1;
-	found.words = generation + 1;
+	found.words = 1 + generation;
 	found.number = setting->filter_programs[MASKED(generation * SHIPWALL_CALLS_MAX + (call & (SHIPWALL_CALLS_MAX - 1)),
 						       SHIPWALL_FILTER_GENERATIONS * SHIPWALL_CALLS_MAX - 1)];
 	found.key = generation * SHIPWALL_FILTER_PROGRAMS + found.number;
@@ -192,14 +192,6 @@ static __always_inline __u64 atoms_of(__u32 key, __u32 place)
 	struct shipwall_filter *filter = bpf_map_lookup_elem(&filters, &key);
 
 	return filter ? filter->atoms[place] : 0;
-}
-
-/* Of the atoms of the path those that may hold whatever it begins with. */
-static __always_inline __u64 floating_of(__u32 key)
-{
-	struct shipwall_filter *filter = bpf_map_lookup_elem(&filters, &key);
-
-	return filter ? filter->floating : 0;
 }
 
 /* Whether an event of `call` without strings is of no interest: by its result, its identity and `flags`. */

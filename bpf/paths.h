@@ -167,10 +167,10 @@ extern void *bpf_rdonly_cast(const void *from, __u32 type) __ksym __weak;
 #define WORD_SHIFT 52
 #define PREFIX_WORDS 0
 
-/* Whether a path whose first bytes are `word` may begin with a prefix of `set`: PREFIX_WORDS, or a generation of the filter + 1. */
+/* Whether a path whose first bytes are `word` may begin with a prefix of `set` (WORD_SETS of the schema). */
 static __always_inline bool may_begin(struct shipwall_settings *setting, __u32 set, __u64 word)
 {
-	__u32 lengths = setting->word_lengths[MASKED(set, 3)];
+	__u32 lengths = setting->word_lengths[MASKED(set, SHIPWALL_WORD_SETS - 1)];
 
 	for (int length = 1; length <= 8; length++) {
 		__u64 place = length == 8 ? word : word & ((1ULL << (8 * (length & 7))) - 1);
@@ -179,7 +179,7 @@ static __always_inline bool may_begin(struct shipwall_settings *setting, __u32 s
 			continue;
 		asm volatile("" : "+r"(place)); /* nothing below is worth doing for a length that does not occur */
 		place = ((place + length) * WORD_MULTIPLIER) >> WORD_SHIFT;
-		if (setting->words[MASKED(set * 64 + (place >> 6), 255)] & 1ULL << (place & 63))
+		if (setting->words[MASKED(set * 64 + (place >> 6), SHIPWALL_WORD_SETS * 64 - 1)] & 1ULL << (place & 63))
 			return 1;
 	}
 	return 0;

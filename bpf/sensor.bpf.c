@@ -205,21 +205,14 @@ int BPF_PROG(dispatch, struct pt_regs *regs, long ret)
 	return 0;
 }
 
-/* Whether a successful open is certainly of no interest: for reading only, and neither the file's own path nor the one asked for begins
- * with the first word of a wanted prefix. Nearly all opens of a healthy service end here. */
-static __always_inline bool is_boring(struct task_struct *task, struct pt_regs *regs, long ret)
+/* Whether a successful open is certainly of no interest where no filter is in force: for reading only, and neither the file's own path nor the one asked for begins with the first word
+ * of a wanted prefix. */
+static __always_inline bool is_boring(struct task_struct *task, struct pt_regs *regs, long ret, struct shipwall_settings *setting)
 {
-	struct shipwall_settings *setting;
+	struct file *file = file_of(task, ret, SHIPWALL_PROGRAM_OPEN);
 	__u64 asked = 0, word;
-	struct file *file;
-	__u32 zero = 0;
 
-	if (LINUX_KERNEL_VERSION < SINCE_6_2 || ret < 0 || task->thread_info.status & TS_COMPAT ||
-	    (regs->orig_ax != SHIPWALL_CALL_OPENAT && regs->orig_ax != SHIPWALL_CALL_OPEN))
-		return 0;
-	setting = bpf_map_lookup_elem(&settings, &zero);
-	file = file_of(task, ret, SHIPWALL_PROGRAM_OPEN);
-	if (!setting || !file)
+	if (!file)
 		return 0;
 	file = TYPED(file, file);
 	if (file->f_flags & O_ACCMODE || file->f_mode & FMODE_CREATED)
@@ -232,42 +225,70 @@ static __always_inline bool is_boring(struct task_struct *task, struct pt_regs *
 	return !may_begin(setting, PREFIX_WORDS, asked);
 }
 
-/* Whether a successful open is certainly of no interest to the program `key`, by what is at hand without walking its path. */
+/* Reads what was asked for; whether it certainly has none of the atoms that a program asks of it. */
+static __always_inline bool is_asked_dull(struct scratch *scratch, const void *asked, __u32 key)
+{
+	long length = bpf_probe_read_user_str(scratch->asked, SHIPWALL_STRING_MAX, asked);
+
+	scratch->may = scratch->must = 0;
+	if (length < 1)
+		return 0;
+	see_string(key, FIRST, offsetof(struct scratch, asked), length - 1);
+	return !scratch->may;
+}
+
+/* Whether a successful open is certainly of no interest, by what is at hand without walking its path. Nearly all opens end here. */
 static __always_inline bool is_dull_open(struct task_struct *task, struct pt_regs *regs, long ret, struct shipwall_settings *setting,
 					 struct filtering filtering)
 {
-	bool at = regs->orig_ax == SHIPWALL_CALL_OPENAT;
-	struct scratch *scratch;
+	const void *asked = (void *)(regs->orig_ax == SHIPWALL_CALL_OPENAT ? regs->si : regs->di);
+	__u64 flags = regs->orig_ax == SHIPWALL_CALL_OPENAT ? regs->dx : regs->si, path, word;
+	struct shipwall_filter *filter = bpf_map_lookup_elem(&filters, &filtering.key);
+	struct scratch *scratch = get_scratch();
 	struct file *file;
-	__u64 asked, path, word;
-	long length;
+	bool read;
 
-	if (LINUX_KERNEL_VERSION < SINCE_6_2 || ret < 0 || task->thread_info.status & TS_COMPAT ||
-	    (!at && regs->orig_ax != SHIPWALL_CALL_OPEN))
-		return 0;
-	scratch = get_scratch();
 	file = file_of(task, ret, SHIPWALL_PROGRAM_OPEN);
-	if (!scratch || !file)
+	if (!scratch || !file || !filter)
 		return 0;
 	file = TYPED(file, file);
+	flags |= file->f_flags;
+	read = !(flags & O_ACCMODE);
+	path = filter->atoms[PATH];
+	word = path ? first_word(file) : 0;
+	if (word && !may_begin(setting, filtering.words + (read ? 0 : SHIPWALL_FILTER_GENERATIONS), word)) {
+		if (read && filter->reads == SHIPWALL_READS_BEGIN)
+			return 1;
+		if (read && filter->reads == SHIPWALL_READS_ASK && is_asked_dull(scratch, asked, filtering.key))
+			return 1;
+		path &= filter->floating;
+	}
 	begin_numbers(scratch, task, ret);
-	scratch->numbers[SHIPWALL_NUMBER_FLAGS] = (at ? regs->dx : regs->si) | file->f_flags;
+	scratch->numbers[SHIPWALL_NUMBER_FLAGS] = flags;
 	scratch->numbers[SHIPWALL_NUMBER_FD] = ret;
 	see_numbers(filtering.key);
-	asked = atoms_of(filtering.key, FIRST);
-	path = atoms_of(filtering.key, PATH);
-	word = path ? first_word(file) : 0;
-	if (word && !may_begin(setting, filtering.words, word))
-		path &= floating_of(filtering.key);
-	if (!may_match(filtering.key, path | asked))
-		return 1;
-	if (!asked)
+	return !may_match(filtering.key, path | filter->atoms[FIRST]);
+}
+
+/* What can be decided about a successful open or openat before anything else is looked at; whether it is done with. */
+static __always_inline bool is_dismissed(struct task_struct *task, struct pt_regs *regs, long ret)
+{
+	struct shipwall_watch *watch = find_watch(cgroup_of(task));
+	struct shipwall_settings *setting;
+	struct filtering filtering;
+	__u32 zero = 0;
+
+	setting = bpf_map_lookup_elem(&settings, &zero);
+	if (LINUX_KERNEL_VERSION < SINCE_6_2 || !watch || !setting || ret < 0 || task->thread_info.status & TS_COMPAT ||
+	    (regs->orig_ax != SHIPWALL_CALL_OPENAT && regs->orig_ax != SHIPWALL_CALL_OPEN))
 		return 0;
-	length = bpf_probe_read_user_str(scratch->asked, SHIPWALL_STRING_MAX, (void *)(at ? regs->si : regs->di));
-	if (length < 1)
+	filtering = filter_of(setting, watch, regs->orig_ax);
+	if (!filtering.in_force)
+		return is_boring(task, regs, ret, setting);
+	if (filtering.number <= SHIPWALL_FILTER_DROP || !is_dull_open(task, regs, ret, setting, filtering))
 		return 0;
-	see_string(filtering.key, FIRST, offsetof(struct scratch, asked), length - 1);
-	return !may_match(filtering.key, path);
+	dismiss(watch, SHIPWALL_KIND_OPEN);
+	return 1;
 }
 
 /* The same for any open, once its path stands in the scratch at `at` (0: it is not known). */
@@ -329,6 +350,8 @@ int BPF_PROG(on_open, struct pt_regs *regs, long ret)
 
 	if (ret < 0 && ret != -EACCES && ret != -EPERM && ret != -EROFS)
 		return 0;
+	if (is_dismissed(bpf_get_current_task_btf(), regs, ret))
+		return 0;
 	START(program)
 	const void *asked = 0;
 	struct shipwall_open *open;
@@ -341,9 +364,6 @@ int BPF_PROG(on_open, struct pt_regs *regs, long ret)
 	filtering = filter_of(setting, watch, call);
 	if (filtering.number == SHIPWALL_FILTER_DROP)
 		return dismiss(watch, SHIPWALL_KIND_OPEN);
-	if (!filtering.in_force ? is_boring(task, regs, ret) :
-				  filtering.number && is_dull_open(task, regs, ret, setting, filtering))
-		return filtering.in_force ? dismiss(watch, SHIPWALL_KIND_OPEN) : 0;
 	if (call == SHIPWALL_CALL_OPEN) {
 		asked = (void *)arguments[0];
 		flags = arguments[1];

@@ -226,7 +226,7 @@ enum shipwall_constant {
 	SHIPWALL_LAYER_LOWER = 0x1,
 	SHIPWALL_LAYER_UPPER = 0x2,
 	SHIPWALL_SETTING_ENVIRONMENT = 0x1,
-	SHIPWALL_WORD_SETS = 0x4,
+	SHIPWALL_WORD_SETS = 0x8,
 	SHIPWALL_FILTER_GENERATIONS = 0x2,
 	SHIPWALL_FILTER_PROGRAMS = 0x60,
 	SHIPWALL_FILTER_DELIVER = 0x0,
@@ -234,6 +234,9 @@ enum shipwall_constant {
 	SHIPWALL_FILTER_CLAUSES = 0x20,
 	SHIPWALL_FILTER_TESTS = 0x20,
 	SHIPWALL_FILTER_PLACES = 0x3,
+	SHIPWALL_READS_LOOKED_AT = 0x0,
+	SHIPWALL_READS_BEGIN = 0x1,
+	SHIPWALL_READS_ASK = 0x2,
 	SHIPWALL_FILTER_CELLS = 0x20000,
 	SHIPWALL_FILTER_STATES = 0x1000,
 	SHIPWALL_TEST_RANGE = 0x0,
@@ -441,9 +444,9 @@ struct shipwall_settings {
 	__u32 own_flags;
 	__u32 other_flags;
 	__u32 bits;
-	__u32 word_lengths[4];
+	__u32 word_lengths[8];
 	__u32 pad_words;
-	__u64 words[256];
+	__u64 words[512];
 	__u8 families[512];
 	__u16 compat[512];
 	__u16 x32[64];
@@ -464,7 +467,7 @@ struct shipwall_filter {
 	__u32 starts[3];
 	__u32 clauses;
 	__u32 tests;
-	__u32 pad;
+	__u32 reads;
 	__u8 test_number[32];
 	__u8 test_kind[32];
 	__u8 test_bit[32];

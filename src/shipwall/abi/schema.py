@@ -142,7 +142,7 @@ CONSTANTS = {
     "LAYER_UPPER": 2,
     # settings
     "SETTING_ENVIRONMENT": 1,
-    "WORD_SETS": 4,  # the wanted prefixes, each generation of the filter, none
+    "WORD_SETS": 8,  # the wanted prefixes; from 1 on of each generation of the filter those of reads, from 3 on those of all opens
     # the filter (runtime/lower): two generations of everything, of which one is in force
     "FILTER_GENERATIONS": 2,
     "FILTER_PROGRAMS": 96,  # numbers of programs: 0 and 1 are not programs but mean all and none
@@ -151,6 +151,9 @@ CONSTANTS = {
     "FILTER_CLAUSES": 32,
     "FILTER_TESTS": 32,
     "FILTER_PLACES": 3,  # where strings come from
+    "READS_LOOKED_AT": 0,  # what a read-only open needs to be of interest: anything
+    "READS_BEGIN": 1,  # a path that begins as one of the words
+    "READS_ASK": 2,  # that, or an atom of what was asked for
     "FILTER_CELLS": 131072,  # of the automaton: a power of two
     "FILTER_STATES": 4096,
     "TEST_RANGE": 0,
@@ -406,7 +409,7 @@ FILTER_PROGRAM = Record(
     Field("starts", "u32", _PLACES),
     Field("clauses", "u32"),
     Field("tests", "u32"),
-    Field("pad", "u32"),
+    Field("reads", "u32"),
     Field("test_number", "u8", _TESTS),
     Field("test_kind", "u8", _TESTS),
     Field("test_bit", "u8", _TESTS),

@@ -56,11 +56,12 @@ class FilterTables:
             numbers[call] = number
         start = SETTINGS.offsets["filter_programs"] + generation * _CALLS
         self._settings[start : start + _CALLS] = numbers
-        put_words(self._settings, generation + 1, wanted.words)
+        put_words(self._settings, 1 + generation, wanted.read_words)
+        put_words(self._settings, 1 + _GENERATIONS + generation, wanted.words)
 
 
 def put_words(settings: memoryview, place: int, prefixes: tuple[bytes, ...]) -> None:
-    """Write the first words of `prefixes` as set `place`: 0 those wanted without a filter, a generation + 1 those of a filter."""
+    """Write the first words of `prefixes` as set `place` (`WORD_SETS` of the schema)."""
     lengths, words = word_set(prefixes)
     struct.pack_into(f"<{len(words)}Q", settings, SETTINGS.offsets["words"] + place * BITS // 8, *words)
     struct.pack_into("<I", settings, SETTINGS.offsets["word_lengths"] + place * 4, lengths)
@@ -81,6 +82,7 @@ def pack_program(program: Program) -> bytes:
         *(start for start, _ in program.strings),
         len(program.clauses),
         len(program.tests),
+        program.reads,
         *map(bytes, (number, kind, bit, bits)),
     )
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from shipwall.abi.calls import CALLS, Call
-from shipwall.abi.schema import CONSTANTS
+from shipwall.abi.schema import CONSTANTS, FILTER_NUMBERS
 from shipwall.lang.condition import Compare, Condition, Field, parse_condition
 from shipwall.runtime.conditions import specialise
 from shipwall.runtime.fields import KINDS
@@ -28,12 +28,16 @@ from shipwall.runtime.lower.clauses import (
     reduced,
 )
 from shipwall.runtime.lower.number_tests import Asked, tests_of
-from shipwall.runtime.lower.string_patterns import PATH, POISONS, Source, patterns_of, prefixes_of, source_of
+from shipwall.runtime.lower.string_patterns import FIRST, PATH, POISONS, Source, patterns_of, prefixes_of, source_of
 from shipwall.runtime.lower.tables import (
+    ASK,
     ATOMS,
+    BEGIN,
     CERTAIN,
     DELIVER,
     DROP,
+    EQUALS,
+    LOOKED_AT,
     SIGNED,
     UNCERTAIN,
     Automaton,
@@ -48,6 +52,7 @@ MAX_PROGRAMS = CONSTANTS["FILTER_PROGRAMS"]
 MAX_CLAUSES = CONSTANTS["FILTER_CLAUSES"]
 MAX_TESTS = CONSTANTS["FILTER_TESTS"]
 PLACES = 3
+_ACCESS_MODE = 3
 
 DELIVERED = frozenset({"exec", "privilege"})
 """Families always delivered: programs and identities are what processes are known by. Forks, ends and cgroups are no calls of a family."""
@@ -66,6 +71,7 @@ class _Drafted(NamedTuple):
     patterns: tuple[list[tuple[int, Pattern]], ...]
     atoms: tuple[int, ...]
     floating: int
+    reads: int
     clauses: tuple[Clause, ...]
 
 
@@ -95,6 +101,7 @@ class _Lowering:
         self.strings = strings
         self.widened: dict[str, None] = {}
         self.words: set[bytes] = set()
+        self.read_words: set[bytes] = set()
 
     def run(self) -> KernelFilter:
         calls: dict[int, int] = {}
@@ -115,7 +122,8 @@ class _Lowering:
             number = draft if isinstance(draft, int) else numbers[key]
             calls[call.number] = number if number < MAX_PROGRAMS else DELIVER
         programs, automaton = self.assembled(used)
-        return KernelFilter(calls, programs, automaton, tuple(sorted(self.words)), tuple(self.widened))
+        words, read_words = tuple(sorted(self.words)), tuple(sorted(self.read_words))
+        return KernelFilter(calls, programs, automaton, words, read_words, tuple(self.widened))
 
     def left_of(self, call: Call) -> list[tuple[str, Condition | bool]]:
         """What is left to ask of events of `call`: names of rules with their trees."""
@@ -217,6 +225,9 @@ class _Lowering:
         patterns: tuple[list[tuple[int, Pattern]], ...] = tuple([] for _ in range(PLACES))
         atoms = [0] * PLACES
         floating = 0
+        moved = tuple(Clause(_moved(one.true, bits), _moved(one.false, bits)) for one in clauses)
+        writing = sum(1 << bits[number] for number, asked in tested.items() if number in bits and all(map(_is_of_writes, asked)))
+        of_reads = [clause for clause in moved if not clause.need & writing]
         for number, bit in bits.items():
             for one in tested.get(number, ()):
                 flags = (CERTAIN if one.certain else 0) | (SIGNED if one.signed else 0)
@@ -230,14 +241,13 @@ class _Lowering:
                 if source.place == PATH:
                     beginnings = prefixes_of(found)
                     floating |= 1 << bit if beginnings is None else 0
-                    self.words |= {one[:8] for one in beginnings or ()}
-        return _Drafted(
-            tuple(tests),
-            patterns,
-            tuple(atoms),
-            floating,
-            tuple(Clause(_moved(one.true, bits), _moved(one.false, bits)) for one in clauses),
-        )
+                    begun = {one[:8] for one in beginnings or ()}
+                    self.words |= begun
+                    if any((clause.need | clause.forbid) >> bit & 1 for clause in of_reads):
+                        self.read_words |= begun
+        anyhow = [clause for clause in of_reads if not clause.need & atoms[PATH] & ~floating]
+        reads = LOOKED_AT if not all(clause.need & atoms[FIRST] for clause in anyhow) else ASK if anyhow else BEGIN
+        return _Drafted(tuple(tests), patterns, tuple(atoms), floating, reads, moved)
 
     def assembled(self, drafts: list[_Drafted]) -> tuple[tuple[Program, ...], Automaton]:
         builder = Builder()
@@ -250,6 +260,7 @@ class _Lowering:
                     (starts[place] if place >= 0 else UNCERTAIN, atoms) for place, atoms in zip(each, draft.atoms, strict=True)
                 ),
                 draft.floating,
+                draft.reads,
                 draft.clauses,
             )
             for draft, each in zip(drafts, places, strict=True)
@@ -258,6 +269,11 @@ class _Lowering:
 
 
 _Key = tuple[str, str, tuple[tuple[str, Condition | bool], ...]]
+
+
+def _is_of_writes(test: Asked) -> bool:
+    """Whether the test is true of no read-only open: it wants another mode of access."""
+    return test.kind == EQUALS and test.number == FILTER_NUMBERS["flags"] and test.low & test.high & _ACCESS_MODE != 0
 
 
 def _moved(mask: int, bits: dict[int, int]) -> int:

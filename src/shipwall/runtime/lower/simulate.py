@@ -15,6 +15,8 @@ from shipwall.model.event import Call, Connect, Event, Module, Mount, Namespace,
 from shipwall.runtime.lower.number_tests import MISSING
 from shipwall.runtime.lower.string_patterns import FIRST, PATH
 from shipwall.runtime.lower.tables import (
+    ASK,
+    BEGIN,
     CERTAIN,
     DELIVER,
     DROP,
@@ -29,6 +31,7 @@ from shipwall.runtime.lower.tables import (
 
 _FAMILIES = {"unix": 1, "ipv4": 2, "ipv6": 10}
 _PROTOCOLS = {"tcp": 6, "udp": 17}
+_FLAGS, _RET = FILTER_NUMBERS["flags"], FILTER_NUMBERS["ret"]
 
 
 class View(NamedTuple):
@@ -87,14 +90,18 @@ def passes(kernel_filter: KernelFilter, view: View) -> bool:
     if number in {DELIVER, DROP}:
         return number == DELIVER
     program = kernel_filter.programs[number - DROP - 1]
-    may, must = _numbers(program, view.numbers)
     strings = sum(atoms for _, atoms in program.strings)
-    if not _satisfied(program, may | strings, must):
-        return False
-    lengths, words = word_set(kernel_filter.words)
     path = view.strings[PATH]
-    if path is not None and not may_begin(path, lengths, words):
+    is_read = view.numbers.get(_FLAGS, MISSING) & 3 == 0 and view.numbers[_RET] >= 0
+    if path and not may_begin(path, *word_set(kernel_filter.read_words if is_read else kernel_filter.words)):
+        if is_read and program.reads == BEGIN:
+            return False
+        if is_read and program.reads == ASK:
+            start, atoms = program.strings[FIRST]
+            if not _read(kernel_filter.automaton, start, view.strings[FIRST], atoms)[0]:
+                return False
         strings &= ~(program.strings[PATH][1] & ~program.floating)
+    may, must = _numbers(program, view.numbers)
     if not _satisfied(program, may | strings, must):
         return False
     for place, (start, atoms) in enumerate(program.strings):

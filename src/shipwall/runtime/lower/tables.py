@@ -16,6 +16,7 @@ UNCERTAIN = CONSTANTS["STATE_UNCERTAIN"]
 DEAD = CONSTANTS["STATE_DEAD"]
 RANGE, EQUALS = CONSTANTS["TEST_RANGE"], CONSTANTS["TEST_EQUALS"]
 CERTAIN, SIGNED = CONSTANTS["TEST_CERTAIN"], CONSTANTS["TEST_SIGNED"]
+LOOKED_AT, BEGIN, ASK = (CONSTANTS[f"READS_{name}"] for name in ("LOOKED_AT", "BEGIN", "ASK"))
 ATOMS = 64
 ALL = (1 << ATOMS) - 1
 
@@ -43,11 +44,13 @@ class Clause(NamedTuple):
 
 class Program(NamedTuple):
     """How the events of some calls are judged. `strings` by source (FIRST, SECOND, PATH): the state in which the automaton starts and the
-    atoms it decides (none: nothing is read). `floating`: atoms of the path that may hold whatever the path begins with."""
+    atoms it decides (none: nothing is read). `floating`: atoms of the path that may hold whatever the path begins with. `reads`: what every
+    read-only open needs at least (READS_LOOKED_AT, READS_BEGIN, READS_ASK), so that most are dismissed by one word of their path."""
 
     tests: tuple[Test, ...]
     strings: tuple[tuple[int, int], ...]
     floating: int
+    reads: int
     clauses: tuple[Clause, ...]
 
 
@@ -65,7 +68,8 @@ class Automaton(NamedTuple):
 class KernelFilter(NamedTuple):
     """`calls`: number of the system call → DELIVER, DROP or the number of one of `programs` (which begin at 2); others are delivered.
 
-    `words`: with what the paths begin that any program asks for, as `abi.words` takes them. `widened`: rules of which a part was left out
+    `words`: with what the paths begin that any program asks for, as `abi.words` takes them; `read_words`: those it asks of read-only
+    opens. `widened`: rules of which a part was left out
     because it did not fit.
     """
 
@@ -73,4 +77,5 @@ class KernelFilter(NamedTuple):
     programs: tuple[Program, ...]
     automaton: Automaton
     words: tuple[bytes, ...]
+    read_words: tuple[bytes, ...]
     widened: tuple[str, ...] = ()
