@@ -19,6 +19,7 @@ from shipwall.runtime.fields import look_up
 from shipwall.runtime.judge import MAX_IN_ONE, compile_judge
 from shipwall.runtime.processes import MAX_LINEAGE, ProcessTable
 from shipwall.runtime.rules import RuleSet
+from shipwall.runtime.rules.paths import read_paths
 from shipwall.runtime.watch import Watch
 
 # --- conditions over four fields of known kinds ---
@@ -184,6 +185,17 @@ def test_the_prepared_rules_fire_exactly_when_their_conditions_hold(stream: list
         expected = _matching(RULES, Facts(event, table, context, "n"))
         table.after(event)
         assert [alert.rule for alert in watch.handle(event, context, 1)] == expected
+
+
+@settings(deadline=None)
+@given(opens)
+def test_the_kernel_is_asked_for_every_read_a_rule_wants(event: Open) -> None:
+    table, wanted = ProcessTable(), read_paths(RULES)
+    assert wanted.unbounded == ()
+    table.before(event)
+    is_read_only = event.flags & 3 == 0
+    if is_read_only and _matching(RULES, Facts(event, table, _Known(), "n")):
+        assert event.path.startswith(wanted.prefixes)
 
 
 processes = st.builds(

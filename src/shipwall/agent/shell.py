@@ -64,6 +64,7 @@ from shipwall.response.plan import Plan
 from shipwall.response.policy import ResponsePolicy, parse_response_policy
 from shipwall.runtime.lower import lower
 from shipwall.runtime.rules.calls import read_calls
+from shipwall.runtime.rules.paths import read_paths
 from shipwall.runtime.watch import Watch
 
 HEALTH_S = 2.0
@@ -170,6 +171,7 @@ class Agent:
     def _start_sensor(self, sensor: Sensor) -> None:
         self.core.processes(read_processes())
         sensor.set_rules(lower(self.core.watch.rules), read_calls(self.core.watch.rules))
+        sensor.set_open_prefixes(read_paths(self.core.watch.rules).prefixes)  # for cgroups that are told of unfiltered
         if (host := read_accounts(os.getpid())) is not None:
             self.core.accounts_known("", host)
         for pid in filter(None, (os.getpid(), self.settings.engine and daemon_pid(self.settings.engine))):

@@ -8,6 +8,7 @@ from shipwall.lang.condition import render_condition
 from shipwall.lang.diagnostic import SourceError
 from shipwall.runtime.rules import RuleSet, parse_rule_files, parse_rules
 from shipwall.runtime.rules.calls import read_calls
+from shipwall.runtime.rules.paths import read_paths
 
 RULE = """
 - rule: R
@@ -170,6 +171,15 @@ def test_hot_calls_are_read_only_when_a_rule_names_them() -> None:
     assert not {"sendto", "recvmsg", "mmap"} & quiet
     assert {"sendto", "sendmsg"} <= read_calls(_rules("evt.type in (sendto, sendmsg) and fd.sport = 53"))
     assert read_calls(_rules("fd.sport = 53")) == quiet
+
+
+def test_read_paths_are_prefixes_of_what_rules_read() -> None:
+    rules = _rules(
+        "evt.type = openat and evt.is_open_read = true and (fd.name in (/etc/shadow, /etc/shadow-) or fd.directory = /x)"
+    )
+    assert read_paths(rules).prefixes == ("/etc/shadow", "/x/")
+    assert read_paths(_rules("evt.is_open_write = true and fd.name endswith .so")).prefixes == ()
+    assert read_paths(_rules("evt.is_open_read = true and fd.name endswith .pem")).unbounded == ("R",)
 
 
 def test_thousands_of_rules_load() -> None:
