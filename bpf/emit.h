@@ -22,14 +22,28 @@ union shipwall_abi *shipwall_abi_kept __attribute__((used));
 		masked_;                                                                \
 	})
 
+#define SCRATCH_BYTES 32768 /* the most a per-CPU value may have */
+
 struct scratch {
-	__u64 arguments[8]; /* of the call that ended, its result after them */
-	__u8 record[SHIPWALL_TAIL_MAX + SHIPWALL_STRING_MAX];
-	__u8 path[SHIPWALL_STRING_MAX + 256];
-	struct shipwall_prefix prefix;
-	struct shipwall_parent parent;
-	char name[128];
+	union {
+		struct {
+			__u64 arguments[8]; /* of the call that ended, its result after them */
+			__u8 record[SHIPWALL_TAIL_MAX + SHIPWALL_STRING_MAX];
+			__u8 path[SHIPWALL_STRING_MAX + 256];
+			__u8 asked[SHIPWALL_STRING_MAX]; /* what an open was asked for */
+			struct shipwall_watch fresh; /* one that is being made */
+			__s64 numbers[SHIPWALL_NUMBER_COUNT]; /* what the filter asks for */
+			__u64 may; /* what it has seen: atoms that may hold, and that must */
+			__u64 must;
+			struct shipwall_prefix prefix;
+			struct shipwall_parent parent;
+			char name[128];
+		};
+		__u8 bytes[SCRATCH_BYTES]; /* any of it, by a masked place */
+	};
 };
+
+_Static_assert(sizeof(struct scratch) == SCRATCH_BYTES, "any place of the scratch is found by masking");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -198,9 +212,10 @@ static __always_inline struct shipwall_watch *make_watch(__u64 id, __u32 program
 {
 	__u32 index = id & (SHIPWALL_WATCH_SLOTS - 1);
 	struct shipwall_watch *watch = find_watch(id);
-	struct shipwall_watch fresh = {};
+	struct scratch *scratch = get_scratch();
+	struct shipwall_watch *fresh;
 
-	if (watch)
+	if (watch || !scratch)
 		return watch;
 	watch = bpf_map_lookup_elem(&watches, &index);
 	if (!watch)
@@ -210,11 +225,13 @@ static __always_inline struct shipwall_watch *make_watch(__u64 id, __u32 program
 		watch->counting = take_counting(id);
 		return watch;
 	}
-	fresh.cgroup_id = id;
-	fresh.slot = SHIPWALL_NO_SLOT;
-	fresh.counting = take_counting(id);
-	if (bpf_map_update_elem(&crowded, &id, &fresh, BPF_NOEXIST)) {
-		give_counting(&fresh);
+	fresh = &scratch->fresh;
+	__builtin_memset(fresh, 0, sizeof(*fresh));
+	fresh->cgroup_id = id;
+	fresh->slot = SHIPWALL_NO_SLOT;
+	fresh->counting = take_counting(id);
+	if (bpf_map_update_elem(&crowded, &id, fresh, BPF_NOEXIST)) {
+		give_counting(fresh);
 		failed(program, SHIPWALL_HELPER_MAP_UPDATE);
 		return 0;
 	}

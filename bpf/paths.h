@@ -117,6 +117,12 @@ static __always_inline __u32 walk_path(struct vfsmount *vfsmount, struct dentry 
 	return walk.at;
 }
 
+/* Verified once for all places it is called from. */
+__noinline __u32 walk_to(__u64 vfsmount, __u64 dentry, __u32 program)
+{
+	return walk_path((void *)vfsmount, (void *)dentry, program);
+}
+
 /* Appends the walked path; its length. */
 static __always_inline __u16 put_path(struct scratch *scratch, __u32 at, __u32 program)
 {
@@ -159,11 +165,12 @@ extern void *bpf_rdonly_cast(const void *from, __u32 type) __ksym __weak;
 #define INLINE_NAME 32 /* a shorter name always lies in the dentry */
 #define WORD_MULTIPLIER 0x9e3779b97f4a7c15ULL /* abi/words.py */
 #define WORD_SHIFT 52
+#define PREFIX_WORDS 0
 
-/* Whether a path whose first bytes are `word` may begin with a wanted prefix. */
-static __always_inline bool may_begin(struct shipwall_settings *setting, __u64 word)
+/* Whether a path whose first bytes are `word` may begin with a prefix of `set` (WORD_SETS of the schema). */
+static __always_inline bool may_begin(struct shipwall_settings *setting, __u32 set, __u64 word)
 {
-	__u32 lengths = setting->word_lengths;
+	__u32 lengths = setting->word_lengths[MASKED(set, SHIPWALL_WORD_SETS - 1)];
 
 	for (int length = 1; length <= 8; length++) {
 		__u64 place = length == 8 ? word : word & ((1ULL << (8 * (length & 7))) - 1);
@@ -172,7 +179,7 @@ static __always_inline bool may_begin(struct shipwall_settings *setting, __u64 w
 			continue;
 		asm volatile("" : "+r"(place)); /* nothing below is worth doing for a length that does not occur */
 		place = ((place + length) * WORD_MULTIPLIER) >> WORD_SHIFT;
-		if (setting->words[MASKED(place >> 6, 63)] & 1ULL << (place & 63))
+		if (setting->words[MASKED(set * 64 + (place >> 6), SHIPWALL_WORD_SETS * 64 - 1)] & 1ULL << (place & 63))
 			return 1;
 	}
 	return 0;
@@ -244,11 +251,11 @@ static __always_inline __u16 put_start(struct scratch *scratch, struct task_stru
 	struct dentry *dentry;
 
 	if (absolute) {
-		vfsmount = task->fs->root.mnt;
-		dentry = task->fs->root.dentry;
+		vfsmount = BPF_CORE_READ(task, fs, root.mnt);
+		dentry = BPF_CORE_READ(task, fs, root.dentry);
 	} else if (dirfd == -100) { /* AT_FDCWD */
-		vfsmount = task->fs->pwd.mnt;
-		dentry = task->fs->pwd.dentry;
+		vfsmount = BPF_CORE_READ(task, fs, pwd.mnt);
+		dentry = BPF_CORE_READ(task, fs, pwd.dentry);
 	} else {
 		struct file *file = file_of(task, dirfd, program);
 
@@ -257,7 +264,7 @@ static __always_inline __u16 put_start(struct scratch *scratch, struct task_stru
 		vfsmount = BPF_CORE_READ(file, f_path.mnt);
 		dentry = BPF_CORE_READ(file, f_path.dentry);
 	}
-	return put_path(scratch, walk_path(vfsmount, dentry, program), program);
+	return put_path(scratch, walk_to((__u64)vfsmount, (__u64)dentry, program), program);
 }
 
 #endif

@@ -4,6 +4,7 @@
  * Work is ordered by price: a call nobody wants costs two loads, a wanted call of an unwatched cgroup one array look-up more. */
 #include "emit.h"
 #include "paths.h"
+#include "filter.h"
 
 #define TS_COMPAT 2
 #define X32_BIT 0x40000000
@@ -15,6 +16,10 @@
 #define AF_UNIX 1
 #define AF_INET 2
 #define AF_INET6 10
+#define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
+#define IPPROTO_UDPLITE 136
+#define IPPROTO_MPTCP 262
 #define O_ACCMODE 3
 #define O_CREAT 0100
 #define FMODE_CREATED 0x100000
@@ -200,57 +205,165 @@ int BPF_PROG(dispatch, struct pt_regs *regs, long ret)
 	return 0;
 }
 
-/* Whether a successful open is certainly of no interest: for reading only, and neither the file's own path nor the one asked for begins
- * with the first word of a wanted prefix. Nearly all opens of a healthy service end here. */
-static __always_inline bool is_boring(struct task_struct *task, struct pt_regs *regs, long ret)
+/* Whether a successful open is certainly of no interest where no filter is in force: for reading only, and neither the file's own path nor the one asked for begins with the first word
+ * of a wanted prefix. */
+static __always_inline bool is_boring(struct task_struct *task, struct pt_regs *regs, long ret, struct shipwall_settings *setting)
 {
-	struct shipwall_settings *setting;
+	struct file *file = file_of(task, ret, SHIPWALL_PROGRAM_OPEN);
 	__u64 asked = 0, word;
-	struct file *file;
-	__u32 zero = 0;
 
-	if (LINUX_KERNEL_VERSION < SINCE_6_2 || ret < 0 || task->thread_info.status & TS_COMPAT ||
-	    (regs->orig_ax != SHIPWALL_CALL_OPENAT && regs->orig_ax != SHIPWALL_CALL_OPEN))
-		return 0;
-	setting = bpf_map_lookup_elem(&settings, &zero);
-	file = file_of(task, ret, SHIPWALL_PROGRAM_OPEN);
-	if (!setting || !file)
+	if (!file)
 		return 0;
 	file = TYPED(file, file);
 	if (file->f_flags & O_ACCMODE || file->f_mode & FMODE_CREATED)
 		return 0;
 	word = first_word(file);
-	if (!word || may_begin(setting, word))
+	if (!word || may_begin(setting, PREFIX_WORDS, word))
 		return 0;
 	if (bpf_probe_read_user(&asked, sizeof(asked), (void *)(regs->orig_ax == SHIPWALL_CALL_OPEN ? regs->di : regs->si)))
 		return 0; /* perhaps a short one at the end of a page */
-	return !may_begin(setting, asked);
+	return !may_begin(setting, PREFIX_WORDS, asked);
+}
+
+/* Reads what was asked for; whether it certainly has none of the atoms that a program asks of it. */
+static __always_inline bool is_asked_dull(struct scratch *scratch, const void *asked, __u32 key)
+{
+	long length = bpf_probe_read_user_str(scratch->asked, SHIPWALL_STRING_MAX, asked);
+
+	scratch->may = scratch->must = 0;
+	if (length < 1)
+		return 0;
+	see_string(key, FIRST, offsetof(struct scratch, asked), length - 1);
+	return !scratch->may;
+}
+
+/* Whether a successful open is certainly of no interest, by what is at hand without walking its path. Nearly all opens end here. */
+static __always_inline bool is_dull_open(struct task_struct *task, struct pt_regs *regs, long ret, struct shipwall_settings *setting,
+					 struct filtering filtering)
+{
+	const void *asked = (void *)(regs->orig_ax == SHIPWALL_CALL_OPENAT ? regs->si : regs->di);
+	__u64 flags = regs->orig_ax == SHIPWALL_CALL_OPENAT ? regs->dx : regs->si, path, word;
+	struct shipwall_filter *filter = bpf_map_lookup_elem(&filters, &filtering.key);
+	struct scratch *scratch = get_scratch();
+	struct file *file;
+	bool read;
+
+	file = file_of(task, ret, SHIPWALL_PROGRAM_OPEN);
+	if (!scratch || !file || !filter)
+		return 0;
+	file = TYPED(file, file);
+	flags |= file->f_flags;
+	read = !(flags & O_ACCMODE);
+	path = filter->atoms[PATH];
+	word = path ? first_word(file) : 0;
+	if (word && !may_begin(setting, filtering.words + (read ? 0 : SHIPWALL_FILTER_GENERATIONS), word)) {
+		if (read && filter->reads == SHIPWALL_READS_BEGIN)
+			return 1;
+		if (read && filter->reads == SHIPWALL_READS_ASK && is_asked_dull(scratch, asked, filtering.key))
+			return 1;
+		path &= filter->floating;
+	}
+	begin_numbers(scratch, task, ret);
+	scratch->numbers[SHIPWALL_NUMBER_FLAGS] = flags;
+	scratch->numbers[SHIPWALL_NUMBER_FD] = ret;
+	see_numbers(filtering.key);
+	return !may_match(filtering.key, path | filter->atoms[FIRST]);
+}
+
+/* What can be decided about a successful open or openat before anything else is looked at; whether it is done with. */
+static __always_inline bool is_dismissed(struct task_struct *task, struct pt_regs *regs, long ret)
+{
+	struct shipwall_watch *watch = find_watch(cgroup_of(task));
+	struct shipwall_settings *setting;
+	struct filtering filtering;
+	__u32 zero = 0;
+
+	setting = bpf_map_lookup_elem(&settings, &zero);
+	if (LINUX_KERNEL_VERSION < SINCE_6_2 || !watch || !setting || ret < 0 || task->thread_info.status & TS_COMPAT ||
+	    (regs->orig_ax != SHIPWALL_CALL_OPENAT && regs->orig_ax != SHIPWALL_CALL_OPEN))
+		return 0;
+	filtering = filter_of(setting, watch, regs->orig_ax);
+	if (!filtering.in_force)
+		return is_boring(task, regs, ret, setting);
+	if (filtering.number <= SHIPWALL_FILTER_DROP || !is_dull_open(task, regs, ret, setting, filtering))
+		return 0;
+	dismiss(watch, SHIPWALL_KIND_OPEN);
+	return 1;
+}
+
+/* The same for any open, once its path stands in the scratch at `at` (0: it is not known). */
+static __always_inline bool is_dull_file(struct scratch *scratch, struct task_struct *task, long ret, __u64 flags, __u32 at, long asked,
+					 struct filtering filtering)
+{
+	__u64 unknown = 0;
+
+	begin_numbers(scratch, task, ret);
+	scratch->numbers[SHIPWALL_NUMBER_FLAGS] = flags;
+	scratch->numbers[SHIPWALL_NUMBER_FD] = ret < 0 ? -1 : ret;
+	see_numbers(filtering.key);
+	if (asked < 1)
+		unknown |= atoms_of(filtering.key, FIRST);
+	else if (atoms_of(filtering.key, FIRST))
+		see_string(filtering.key, FIRST, offsetof(struct scratch, asked), asked - 1);
+	if (at >= SHIPWALL_STRING_MAX) { /* the root itself */
+		at = SHIPWALL_STRING_MAX - 1;
+		scratch->path[at] = '/';
+	}
+	if (!at)
+		unknown |= atoms_of(filtering.key, PATH);
+	else if (atoms_of(filtering.key, PATH))
+		see_string(filtering.key, PATH, offsetof(struct scratch, path) + at, SHIPWALL_STRING_MAX - at);
+	return !may_match(filtering.key, unknown);
+}
+
+/* Whether the opened file at `at` is wanted where no filter is in force: written, made, or begun as a wanted prefix. */
+static __always_inline bool is_wanted_file(struct scratch *scratch, struct file *file, __u32 call, unsigned long flags, __u32 at,
+					   long asked, __u32 program)
+{
+	__u32 type;
+
+	if (call == SHIPWALL_CALL_OPEN_BY_HANDLE_AT)
+		return 1;
+	if ((BPF_CORE_READ(file, f_flags) & O_ACCMODE) || (flags & O_CREAT && BPF_CORE_READ(file, f_mode) & FMODE_CREATED)) {
+		type = BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT;
+		if (type == S_IFREG || type == S_IFBLK)
+			return 1;
+	}
+	if (!at || is_wanted(scratch, &scratch->path[at & (SHIPWALL_STRING_MAX - 1)], SHIPWALL_STRING_MAX - at, program))
+		return 1;
+	/* by what was asked for, then: /proc/self, or a link that is itself of interest */
+	return asked > 1 && is_wanted(scratch, scratch->asked, asked - 1, program);
 }
 
 /* Hook:       tail-called from dispatch for open, creat, openat, openat2, open_by_handle_at.
  * Why:        the path is walked from the opened file, so links, dots and dirfd races do not deceive; bpf_d_path is refused here.
  * Since:      6.1 (bpf_loop 5.17).
- * Misses:     read-only opens outside the wanted prefixes (on purpose); the target behind a symbolic link of a refused open; a
- *             descriptor replaced by another thread within the call.
- * Cost:       a walked path and one look-up in a trie for each open of a watched cgroup; a record only when it is of interest.
+ * Misses:     what the filter dismisses, or without one read-only opens outside the wanted prefixes (on purpose); the target behind a
+ *             symbolic link of a refused open; a descriptor replaced by another thread within the call.
+ * Cost:       a few numbers and a word for most opens; a walked path for what may be of interest; a record only for what is.
  * On failure: a path that cannot be read is reported empty, never dropped. */
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_open, struct pt_regs *regs, long ret)
 {
 	const __u32 program = SHIPWALL_PROGRAM_OPEN;
-	if (is_boring(bpf_get_current_task_btf(), regs, ret))
+	struct filtering filtering;
+
+	if (ret < 0 && ret != -EACCES && ret != -EPERM && ret != -EROFS)
+		return 0;
+	if (is_dismissed(bpf_get_current_task_btf(), regs, ret))
 		return 0;
 	START(program)
 	const void *asked = 0;
 	struct shipwall_open *open;
 	unsigned long flags = 0;
 	struct file *file = 0;
+	long asked_length = 0;
 	int dirfd = -100;
 	__u32 at = 0;
-	char first = 0;
 
-	if (ret < 0 && ret != -EACCES && ret != -EPERM && ret != -EROFS)
-		return 0;
+	filtering = filter_of(setting, watch, call);
+	if (filtering.number == SHIPWALL_FILTER_DROP)
+		return dismiss(watch, SHIPWALL_KIND_OPEN);
 	if (call == SHIPWALL_CALL_OPEN) {
 		asked = (void *)arguments[0];
 		flags = arguments[1];
@@ -266,46 +379,32 @@ int BPF_PROG(on_open, struct pt_regs *regs, long ret)
 		if (call == SHIPWALL_CALL_OPENAT2 && bpf_probe_read_user(&flags, sizeof(flags), (void *)arguments[2]))
 			failed(program, SHIPWALL_HELPER_READ_USER);
 	}
-	if (ret < 0) {
-		open = begin_call(scratch, task, cgroup_id, program, SHIPWALL_KIND_OPEN, caller, ret, FIXED(open));
-		if (asked && bpf_probe_read_user(&first, 1, asked))
+	if (asked) {
+		asked_length = bpf_probe_read_user_str(scratch->asked, SHIPWALL_STRING_MAX, asked);
+		if (asked_length < 1)
 			failed(program, SHIPWALL_HELPER_READ_USER);
-		open->path_length = put_start(scratch, task, first == '/', dirfd, program);
-	} else {
-		unsigned int kernel_flags;
-		bool wanted;
-		__u32 type;
-
+	}
+	if (ret >= 0) {
 		file = file_of(task, ret, program);
 		if (!file)
 			return 0;
-		kernel_flags = BPF_CORE_READ(file, f_flags);
-		wanted = call == SHIPWALL_CALL_OPEN_BY_HANDLE_AT;
-		if (!wanted && ((kernel_flags & O_ACCMODE) || (flags & O_CREAT && BPF_CORE_READ(file, f_mode) & FMODE_CREATED))) {
-			type = BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT;
-			wanted = type == S_IFREG || type == S_IFBLK;
-		}
-		at = walk_path(BPF_CORE_READ(file, f_path.mnt), BPF_CORE_READ(file, f_path.dentry), program);
-		if (!wanted)
-			wanted = !at || is_wanted(scratch, &scratch->path[at & (SHIPWALL_STRING_MAX - 1)], SHIPWALL_STRING_MAX - at, program);
-		if (!wanted) { /* by what was asked for, then: /proc/self, or a link that is itself of interest */
-			long length = bpf_probe_read_user_str(scratch->prefix.path, SHIPWALL_PREFIX_MAX, asked);
-
-			if (length < 0)
-				failed(program, SHIPWALL_HELPER_READ_USER);
-			if (length < 2)
-				return 0;
-			scratch->prefix.bits = (length - 1) * 8;
-			if (!bpf_map_lookup_elem(&prefixes, &scratch->prefix))
-				return 0;
-		}
-		open = begin_call(scratch, task, cgroup_id, program, SHIPWALL_KIND_OPEN, caller, ret, FIXED(open));
+		at = walk_to((__u64)BPF_CORE_READ(file, f_path.mnt), (__u64)BPF_CORE_READ(file, f_path.dentry), program);
+		if (!filtering.in_force && !is_wanted_file(scratch, file, call, flags, at, asked_length, program))
+			return 0;
+		flags |= BPF_CORE_READ(file, f_flags);
+	}
+	if (filtering.number && is_dull_file(scratch, task, ret, flags, at, asked_length, filtering))
+		return dismiss(watch, SHIPWALL_KIND_OPEN);
+	open = begin_call(scratch, task, cgroup_id, program, SHIPWALL_KIND_OPEN, caller, ret, FIXED(open));
+	open->flags = flags;
+	if (ret < 0) {
+		open->path_length = put_start(scratch, task, asked_length > 0 && scratch->asked[0] == '/', dirfd, program);
+	} else {
 		open->path_length = put_path(scratch, at, program);
-		flags |= kernel_flags;
 		open->resolved = 1;
 	}
-	open->asked_length = put_user_string(scratch, asked, program);
-	open->flags = flags;
+	if (asked_length > 0)
+		open->asked_length = put_kernel_string(scratch, scratch->asked, program);
 	return emit(scratch, watch);
 }
 
@@ -383,6 +482,30 @@ static __always_inline __u16 put_unix_peer(struct scratch *scratch, struct sock 
 	return length;
 }
 
+/* Whether a connection to `peer` is of no interest. */
+static __always_inline bool is_dull_peer(struct scratch *scratch, struct task_struct *task, long ret, struct peer *peer,
+					 struct filtering filtering)
+{
+	const __u32 *words = (void *)peer->address;
+	__s64 *numbers = scratch->numbers;
+
+	begin_numbers(scratch, task, ret);
+	numbers[SHIPWALL_NUMBER_FAMILY] = peer->family;
+	if (peer->family == AF_INET || peer->family == AF_INET6) {
+		numbers[SHIPWALL_NUMBER_PORT] = peer->port;
+		numbers[SHIPWALL_NUMBER_LOCAL_PORT] = peer->local_port;
+		numbers[SHIPWALL_NUMBER_PROTOCOL] = peer->protocol == IPPROTO_MPTCP  ? IPPROTO_TCP :
+						    peer->protocol == IPPROTO_UDPLITE ? IPPROTO_UDP :
+											peer->protocol;
+		if (peer->family == AF_INET)
+			numbers[SHIPWALL_NUMBER_IPV4] = __builtin_bswap32(words[0]);
+		else if (!words[0] && !words[1] && words[2] == __builtin_bswap32(0xffff)) /* mapped: told as what it reaches */
+			numbers[SHIPWALL_NUMBER_IPV4] = __builtin_bswap32(words[3]);
+	}
+	see_numbers(filtering.key);
+	return !may_match(filtering.key, 0);
+}
+
 /* Hook:       tail-called from dispatch for connect.
  * Why:        after success the address is read from the socket, where another thread cannot rewrite it. cgroup/connect4 would see it
  *             before the act and needs an attachment per cgroup; it belongs to enforcement.
@@ -395,6 +518,7 @@ int BPF_PROG(on_connect, struct pt_regs *regs, long ret)
 {
 	const __u32 program = SHIPWALL_PROGRAM_CONNECT;
 	START(program)
+	struct filtering filtering = filter_of(setting, watch, call);
 	struct shipwall_connect *connect;
 	struct peer peer = {};
 	struct sock *sk = socket_of(task, arguments[0], program);
@@ -404,6 +528,8 @@ int BPF_PROG(on_connect, struct pt_regs *regs, long ret)
 
 	if (!sk)
 		return 0;
+	if (filtering.number == SHIPWALL_FILTER_DROP)
+		return dismiss(watch, SHIPWALL_KIND_CONNECT);
 	connect = begin_call(scratch, task, cgroup_id, program, SHIPWALL_KIND_CONNECT, caller, ret, FIXED(connect));
 	known = read_peer(sk, &peer, program);
 	if (ret != 0 && ret != -EINPROGRESS)
@@ -451,6 +577,8 @@ int BPF_PROG(on_connect, struct pt_regs *regs, long ret)
 	connect->protocol = peer.protocol;
 	connect->port = peer.port;
 	__builtin_memcpy(connect->address, peer.address, sizeof(connect->address));
+	if (filtering.number && is_dull_peer(scratch, task, ret, &peer, filtering))
+		return dismiss(watch, SHIPWALL_KIND_CONNECT);
 	return emit(scratch, watch);
 }
 
@@ -504,8 +632,11 @@ int BPF_PROG(on_module, struct pt_regs *regs, long ret)
 {
 	const __u32 program = SHIPWALL_PROGRAM_MODULE;
 	START(program)
-	struct shipwall_module *module = begin_call(scratch, task, cgroup_id, program, SHIPWALL_KIND_MODULE, caller, ret, FIXED(module));
+	struct shipwall_module *module;
 
+	if (is_dull(setting, watch, scratch, task, call, ret, 0))
+		return dismiss(watch, SHIPWALL_KIND_MODULE);
+	module = begin_call(scratch, task, cgroup_id, program, SHIPWALL_KIND_MODULE, caller, ret, FIXED(module));
 	if (call == SHIPWALL_CALL_BPF) {
 		module->command = arguments[0];
 	} else if (call == SHIPWALL_CALL_DELETE_MODULE) {
@@ -550,6 +681,8 @@ int BPF_PROG(on_namespace, struct pt_regs *regs, long ret)
 	}
 	if (call != SHIPWALL_CALL_SETNS && !(flags & CLONE_NEW_ANY))
 		return 0;
+	if (is_dull(setting, watch, scratch, task, call, ret, flags))
+		return dismiss(watch, SHIPWALL_KIND_NAMESPACE);
 	namespace = begin_call(scratch, task, cgroup_id, program, SHIPWALL_KIND_NAMESPACE, caller, ret, FIXED(namespace));
 	namespace->flags = flags;
 	return emit(scratch, watch);
@@ -566,9 +699,12 @@ int BPF_PROG(on_mount, struct pt_regs *regs, long ret)
 {
 	const __u32 program = SHIPWALL_PROGRAM_MOUNT;
 	START(program)
-	struct shipwall_mount *mount = begin_call(scratch, task, cgroup_id, program, SHIPWALL_KIND_MOUNT, caller, ret, FIXED(mount));
 	const void *source = 0, *target = 0, *fstype = 0;
+	struct shipwall_mount *mount;
 
+	if (is_dull(setting, watch, scratch, task, call, ret, 0))
+		return dismiss(watch, SHIPWALL_KIND_MOUNT);
+	mount = begin_call(scratch, task, cgroup_id, program, SHIPWALL_KIND_MOUNT, caller, ret, FIXED(mount));
 	if (call == SHIPWALL_CALL_MOUNT) {
 		source = (void *)arguments[0];
 		target = (void *)arguments[1];
@@ -621,6 +757,8 @@ int BPF_PROG(on_duplicate, struct pt_regs *regs, long ret)
 	sk = socket_of(task, ret, program);
 	if (!sk)
 		return 0;
+	if (is_dull(setting, watch, scratch, task, call, ret, 0))
+		return dismiss(watch, SHIPWALL_KIND_DUPLICATE);
 	duplicate = begin_call(scratch, task, cgroup_id, program, SHIPWALL_KIND_DUPLICATE, caller, ret, FIXED(duplicate));
 	read_peer(sk, &peer, program);
 	duplicate->old_fd = arguments[0];
@@ -725,12 +863,6 @@ static __always_inline bool is_told(struct shipwall_shape *shape, __u64 *argumen
 static __always_inline __u64 at_place(struct scratch *scratch, __u32 place)
 {
 	return scratch->arguments[MASKED(place - 1, 7)];
-}
-
-/* Verified once for all places it is called from. */
-__noinline __u32 walk_to(__u64 vfsmount, __u64 dentry, __u32 program)
-{
-	return walk_path((void *)vfsmount, (void *)dentry, program);
 }
 
 /* Appends what a string of the call starts from: its root, working folder, or the folder of a descriptor. */
@@ -865,6 +997,27 @@ static __always_inline void put_msghdr(struct scratch *scratch, struct shipwall_
 	call->data_length = put_bytes(scratch, first[0], first[1], program);
 }
 
+/* Whether a described call is of no interest by its numbers alone. */
+static __always_inline bool is_dull_call(struct scratch *scratch, struct task_struct *task, long ret, struct filtering filtering)
+{
+	begin_numbers(scratch, task, ret);
+	for (int i = 0; i < 6; i++)
+		scratch->numbers[SHIPWALL_NUMBER_ARGUMENT_0 + i] = scratch->arguments[i];
+	see_numbers(filtering.key);
+	return !may_match(filtering.key, atoms_of(filtering.key, FIRST) | atoms_of(filtering.key, SECOND));
+}
+
+/* Whether it is by the string of `place` as well, which has just been appended, with `length` bytes. */
+static __always_inline bool is_dull_string(struct scratch *scratch, __u32 place, __u32 length, struct filtering filtering)
+{
+	__u32 end = offsetof(struct scratch, record) + ((struct shipwall_header *)scratch->record)->size;
+
+	if (!atoms_of(filtering.key, place))
+		return 0;
+	see_string(filtering.key, place, end - length, length);
+	return !may_match(filtering.key, place == FIRST ? atoms_of(filtering.key, SECOND) : 0);
+}
+
 /* Hook:       tail-called from dispatch for every described call without a family of its own (abi/calls.py).
  * Why:        one program and a table instead of a hundred programs: a call more is a line more, and the verifier sees it once.
  * Since:      6.1.
@@ -878,16 +1031,24 @@ int BPF_PROG(on_call, struct pt_regs *regs, long ret)
 	const __u32 program = SHIPWALL_PROGRAM_CALL;
 	START(program)
 	struct shipwall_shape *shape = bpf_map_lookup_elem(&shapes, &call);
+	struct filtering filtering;
 	struct shipwall_call *record;
 	__u64 size;
 
 	if (!shape || !is_told(shape, arguments, ret))
 		return 0;
+	filtering = filter_of(setting, watch, call);
+	if (filtering.number == SHIPWALL_FILTER_DROP || (filtering.number && is_dull_call(scratch, task, ret, filtering)))
+		return dismiss(watch, SHIPWALL_KIND_CALL);
 	record = begin_call(scratch, task, cgroup_id, program, SHIPWALL_KIND_CALL, caller, ret, FIXED(call));
 	for (int i = 0; i < 6; i++)
 		record->arguments[i] = arguments[i];
 	put_asked(scratch, task, shape, 0, &record->first_start_length, &record->first_length, program);
+	if (filtering.number && is_dull_string(scratch, FIRST, record->first_length, filtering))
+		return dismiss(watch, SHIPWALL_KIND_CALL);
 	put_asked(scratch, task, shape, 1, &record->second_start_length, &record->second_length, program);
+	if (filtering.number && is_dull_string(scratch, SECOND, record->second_length, filtering))
+		return dismiss(watch, SHIPWALL_KIND_CALL);
 	if (!has_room(scratch)) { /* four whole paths: nothing else of this call is worth as much */
 		record->bits = SHIPWALL_CALL_TRUNCATED;
 		return emit(scratch, watch);
@@ -1378,6 +1539,7 @@ int control(struct bpf_raw_tracepoint_args *ctx)
 	watch->root_device = 0;
 	__builtin_memset(watch->lost, 0, sizeof(watch->lost));
 	__builtin_memset(watch->over, 0, sizeof(watch->over));
+	__builtin_memset(watch->filtered, 0, sizeof(watch->filtered));
 	watch->cgroup_id = 0;
 	return 1;
 }

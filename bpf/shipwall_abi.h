@@ -170,6 +170,23 @@ enum shipwall_constant {
 	SHIPWALL_HELPER_TAIL_CALL = 0x4,
 	SHIPWALL_HELPER_SCRATCH = 0x5,
 	SHIPWALL_HELPER_COUNT = 0x6,
+	SHIPWALL_NUMBER_RET = 0x0,
+	SHIPWALL_NUMBER_UID = 0x1,
+	SHIPWALL_NUMBER_GID = 0x2,
+	SHIPWALL_NUMBER_FLAGS = 0x3,
+	SHIPWALL_NUMBER_FD = 0x4,
+	SHIPWALL_NUMBER_FAMILY = 0x5,
+	SHIPWALL_NUMBER_PROTOCOL = 0x6,
+	SHIPWALL_NUMBER_PORT = 0x7,
+	SHIPWALL_NUMBER_LOCAL_PORT = 0x8,
+	SHIPWALL_NUMBER_IPV4 = 0x9,
+	SHIPWALL_NUMBER_ARGUMENT_0 = 0xa,
+	SHIPWALL_NUMBER_ARGUMENT_1 = 0xb,
+	SHIPWALL_NUMBER_ARGUMENT_2 = 0xc,
+	SHIPWALL_NUMBER_ARGUMENT_3 = 0xd,
+	SHIPWALL_NUMBER_ARGUMENT_4 = 0xe,
+	SHIPWALL_NUMBER_ARGUMENT_5 = 0xf,
+	SHIPWALL_NUMBER_COUNT = 0x10,
 	SHIPWALL_CALLS_MAX = 0x200,
 	SHIPWALL_CALL_OTHER = 0x1ff,
 	SHIPWALL_CALL_NONE = 0xffff,
@@ -191,6 +208,7 @@ enum shipwall_constant {
 	SHIPWALL_WATCH_KILL_DRIFT = 0x4,
 	SHIPWALL_WATCH_GONE = 0x8,
 	SHIPWALL_WATCH_PARENT = 0x10,
+	SHIPWALL_WATCH_UNFILTERED = 0x20,
 	SHIPWALL_CONTROL_SET = 0x1,
 	SHIPWALL_CONTROL_FORGET = 0x2,
 	SHIPWALL_EXEC_WRITABLE = 0x1,
@@ -208,6 +226,25 @@ enum shipwall_constant {
 	SHIPWALL_LAYER_LOWER = 0x1,
 	SHIPWALL_LAYER_UPPER = 0x2,
 	SHIPWALL_SETTING_ENVIRONMENT = 0x1,
+	SHIPWALL_WORD_SETS = 0x8,
+	SHIPWALL_FILTER_GENERATIONS = 0x2,
+	SHIPWALL_FILTER_PROGRAMS = 0x60,
+	SHIPWALL_FILTER_DELIVER = 0x0,
+	SHIPWALL_FILTER_DROP = 0x1,
+	SHIPWALL_FILTER_CLAUSES = 0x20,
+	SHIPWALL_FILTER_TESTS = 0x20,
+	SHIPWALL_FILTER_PLACES = 0x3,
+	SHIPWALL_READS_LOOKED_AT = 0x0,
+	SHIPWALL_READS_BEGIN = 0x1,
+	SHIPWALL_READS_ASK = 0x2,
+	SHIPWALL_FILTER_CELLS = 0x20000,
+	SHIPWALL_FILTER_STATES = 0x1000,
+	SHIPWALL_TEST_RANGE = 0x0,
+	SHIPWALL_TEST_EQUALS = 0x1,
+	SHIPWALL_TEST_CERTAIN = 0x1,
+	SHIPWALL_TEST_SIGNED = 0x2,
+	SHIPWALL_STATE_UNCERTAIN = 0x0,
+	SHIPWALL_STATE_DEAD = 0x1,
 	SHIPWALL_CGROUP_MADE = 0x1,
 	SHIPWALL_CGROUP_REMOVED = 0x2,
 };
@@ -365,7 +402,7 @@ struct shipwall_cgroup {
 	__u8 pad[5];
 };
 
-/* A watched cgroup (value of `watches`, direct-mapped, and of `crowded`). root_device: its root file system, once known. collided: another id wanted this slot and lives in `crowded`. produced and consumed bytes of the ring: the credit. counting: its slot in `counts`. lost: no room in the ring; over: more unread than its share, both by class. */
+/* A watched cgroup (value of `watches`, direct-mapped, and of `crowded`). root_device: its root file system, once known. collided: another id wanted this slot and lives in `crowded`. produced and consumed bytes of the ring: the credit. counting: its slot in `counts`. By class: lost: no room in the ring; over: more unread than its share; filtered: of no interest to any rule. */
 struct shipwall_watch {
 	__u64 cgroup_id;
 	__u64 sequence;
@@ -379,6 +416,7 @@ struct shipwall_watch {
 	__u32 pad;
 	__u64 lost[16];
 	__u64 over[16];
+	__u64 filtered[16];
 };
 
 /* How often a container made each call, and how often it failed; one for each CPU. */
@@ -400,18 +438,50 @@ struct shipwall_shape {
 	__u8 pad;
 };
 
-/* The only value of `settings`, written by Python and read by every program. families: which family handles each call, 0 none. own_flags, other_flags: what the cgroup of a new container gets, below a parent of the engine and elsewhere. compat, x32 (from X32_FIRST on), socket_calls: the x86-64 number of another caller's call, CALL_NONE for none. word_lengths, words: abi/words.py. */
+/* The only value of `settings`, written by Python and read by every program. families: which family handles each call, 0 none. own_flags, other_flags: what the cgroup of a new container gets, below a parent of the engine and elsewhere. compat, x32 (from X32_FIRST on), socket_calls: the x86-64 number of another caller's call, CALL_NONE for none. word_lengths, words: abi/words.py. filter_in_force: 0 none, else the generation + 1; filter_programs: by generation and call. */
 struct shipwall_settings {
 	__u64 credit_bytes;
 	__u32 own_flags;
 	__u32 other_flags;
 	__u32 bits;
-	__u32 word_lengths;
-	__u64 words[64];
+	__u32 word_lengths[8];
+	__u32 pad_words;
+	__u64 words[512];
 	__u8 families[512];
 	__u16 compat[512];
 	__u16 x32[64];
 	__u16 socket_calls[32];
+	__u8 filter_programs[1024];
+	__u32 filter_in_force;
+	__u32 pad_filter;
+};
+
+/* How the events of some calls are judged (`runtime.lower.tables.Program`, from where its words are). Value of `filters`, by generation and number. */
+struct shipwall_filter {
+	__u64 need[32];
+	__u64 forbid[32];
+	__s64 test_low[32];
+	__s64 test_high[32];
+	__u64 atoms[3];
+	__u64 floating;
+	__u32 starts[3];
+	__u32 clauses;
+	__u32 tests;
+	__u32 reads;
+	__u8 test_number[32];
+	__u8 test_kind[32];
+	__u8 test_bit[32];
+	__u8 test_bits[32];
+};
+
+/* The automaton over strings of all programs (`runtime.lower.tables.Automaton`). Value of `automata`, by generation. */
+struct shipwall_automaton {
+	__u64 may[4096];
+	__u64 must[4096];
+	__u16 cells[131072];
+	__u8 classes[256];
+	__u32 width;
+	__u32 pad;
 };
 
 /* Key of the map of wanted path prefixes. */
@@ -443,6 +513,8 @@ union shipwall_abi {
 	struct shipwall_counts counts;
 	struct shipwall_shape shape;
 	struct shipwall_settings settings;
+	struct shipwall_filter filter;
+	struct shipwall_automaton automaton;
 	struct shipwall_prefix prefix;
 	struct shipwall_parent parent;
 	enum shipwall_constant constant;

@@ -270,6 +270,7 @@ def a_health(time_ns: int, delivered: int, index: int = 0) -> Health:
     """One report of the sensor."""
     return Health(
         node=NODE, time_ns=time_ns, started_ns=1, delivered=delivered, lost={"open": 0, "connect": 0}, containers=3,
+        filtered={"open": 90_210},
         rss_bytes=87 << 20, cpu_ns=index * 31 * MS, cost_ns=412.0, cost_calls=31_204, cost_share=0.0064, ring_bytes=4 << 20,
         functions={"sensor": "enforce", "admission": "enforce", "kill": "enforce", "freeze": "enforce", "capture": "observe"},
     )  # fmt: skip

@@ -23,8 +23,8 @@ from shipwall.kernel.bpf import OBJECTS, BpfObject
 from shipwall.kernel.cgroups import join, unified_mount
 from shipwall.kernel.sensor import CHILDREN, EVENTS, Sensor
 from shipwall.model.event import AnyEvent, Exec
+from shipwall.runtime.lower import lower
 from shipwall.runtime.rules.calls import read_calls
-from shipwall.runtime.rules.paths import read_paths
 
 ROUNDS = 15
 SPAWNS = 50
@@ -138,8 +138,7 @@ def read_events(folder: Path, tell: int, stopped: int) -> None:
 
     with Sensor() as found:
         rules = load_rules()
-        found.set_open_prefixes(read_paths(rules).prefixes)
-        found.set_calls(read_calls(rules))
+        found.set_rules(lower(rules), read_calls(rules))
         cgroup_id = found.watch_parent(folder, EVENTS | CHILDREN)
         os.write(tell, b"y" if found.self_check(count) else b"n")
         while not select.select([stopped], [], [], 0)[0]:

@@ -14,7 +14,8 @@ from shipwall.kernel.sensor import Sensor
 from shipwall.model.alert import Alert
 from shipwall.model.event import AnyEvent, Exit
 from shipwall.model.wire import AlertRaised
-from shipwall.runtime.rules.paths import read_paths
+from shipwall.runtime.lower import lower
+from shipwall.runtime.rules.calls import read_calls
 from shipwall.runtime.watch import Watch
 
 
@@ -58,7 +59,7 @@ def watching() -> Iterator[Node]:
     """A node whose sensor has just proved that it is attached and delivers, and has lost nothing at the end."""
     with Sensor() as sensor:
         node = Node(sensor)
-        sensor.set_open_prefixes(read_paths(node.core.watch.rules).prefixes)
+        sensor.set_rules(lower(node.core.watch.rules), read_calls(node.core.watch.rules))
         if not sensor.self_check(node.take):
             sys.exit("bench: the sensor did not see its own act: nothing was measured")
         yield node

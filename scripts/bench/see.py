@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from scripts.bench import cost
+from scripts.bench import cost, dropped
 from scripts.bench.table import Row
 
 from shipwall.adapters.rule_files import load_rules
@@ -62,6 +62,7 @@ def measure(rounds: int = ROUNDS) -> tuple[str, list[Row]]:
             rows = [_row(what, best) for what in TARGETS]
             rows.append(_redis_row(requests))
             rows += flood(folder, program)
+            rows += dropped.measure(folder)
         finally:
             folder.rmdir()
     return f"What seeing every call costs a watched container (least of {rounds} interleaved rounds)", rows

@@ -27,7 +27,9 @@ from shipwall.model.alert import Alert
 from shipwall.model.container import ContainerFacts
 from shipwall.model.event import AnyEvent, Exec, Exit
 from shipwall.runtime.capture import Known, Replay
+from shipwall.runtime.lower import lower
 from shipwall.runtime.rules import RuleSet, parse_rules
+from shipwall.runtime.rules.calls import read_calls
 
 FOLDER = Path(os.environ.get("SHIPWALL_CONFORMANCE", Path(__file__).parents[3] / "shared/conformance")) / "falco"
 CONTAINER = "fa1c0" * 12 + "fa1c"
@@ -65,7 +67,7 @@ def stage(actor: Path, rules: RuleSet) -> Iterator[Stage]:
     folder.mkdir()
     try:
         with Sensor() as sensor:
-            sensor.set_open_prefixes(["/"])
+            sensor.set_rules(lower(rules), read_calls(rules))
             sensor.set_flags(read_id(folder), EVENTS)
             yield Stage(sensor, folder, actor, rules)
     finally:

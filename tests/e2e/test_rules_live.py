@@ -20,7 +20,8 @@ from shipwall.kernel.sensor import Sensor
 from shipwall.model.alert import Alert
 from shipwall.model.event import AnyEvent, Exec
 from shipwall.model.wire import AlertRaised
-from shipwall.runtime.rules.paths import read_paths
+from shipwall.runtime.lower import lower
+from shipwall.runtime.rules.calls import read_calls
 from shipwall.runtime.watch import Watch
 
 pytestmark = [pytest.mark.engine, pytest.mark.bpf]
@@ -63,7 +64,7 @@ class Node:
 def watching(private_engine: PrivateEngine) -> Iterator[Node]:
     with Sensor() as sensor:
         node = Node(sensor)
-        sensor.set_open_prefixes(read_paths(node.core.watch.rules).prefixes)
+        sensor.set_rules(lower(node.core.watch.rules), read_calls(node.core.watch.rules))
         folder = unified_mount() / private_engine.running.cgroup.strip("/")
         folder.mkdir(exist_ok=True)
         sensor.watch_parent(folder)

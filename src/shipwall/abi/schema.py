@@ -65,7 +65,7 @@ class Record:
             elif field.type in {"char", "u8"} and field.length > 1:
                 codes.append(f"{field.length}s")
             else:
-                codes.append(_CODES[field.type] * field.length)
+                codes.append(f"{field.length}{_CODES[field.type]}")
         self.layout = struct.Struct("<" + "".join(codes))
 
 
@@ -117,6 +117,7 @@ CONSTANTS = {
     "WATCH_KILL_DRIFT": 4,
     "WATCH_GONE": 8,
     "WATCH_PARENT": 16,  # an engine makes its containers here; what is not named like one is left alone
+    "WATCH_UNFILTERED": 32,  # everything is delivered, whatever the filter says
     # operations of the control program
     "CONTROL_SET": 1,
     "CONTROL_FORGET": 2,
@@ -141,6 +142,26 @@ CONSTANTS = {
     "LAYER_UPPER": 2,
     # settings
     "SETTING_ENVIRONMENT": 1,
+    "WORD_SETS": 8,  # the wanted prefixes; from 1 on of each generation of the filter those of reads, from 3 on those of all opens
+    # the filter (runtime/lower): two generations of everything, of which one is in force
+    "FILTER_GENERATIONS": 2,
+    "FILTER_PROGRAMS": 96,  # numbers of programs: 0 and 1 are not programs but mean all and none
+    "FILTER_DELIVER": 0,
+    "FILTER_DROP": 1,
+    "FILTER_CLAUSES": 32,
+    "FILTER_TESTS": 32,
+    "FILTER_PLACES": 3,  # where strings come from
+    "READS_LOOKED_AT": 0,  # what a read-only open needs to be of interest: anything
+    "READS_BEGIN": 1,  # a path that begins as one of the words
+    "READS_ASK": 2,  # that, or an atom of what was asked for
+    "FILTER_CELLS": 131072,  # of the automaton: a power of two
+    "FILTER_STATES": 4096,
+    "TEST_RANGE": 0,
+    "TEST_EQUALS": 1,
+    "TEST_CERTAIN": 1,
+    "TEST_SIGNED": 2,
+    "STATE_UNCERTAIN": 0,
+    "STATE_DEAD": 1,
     # act of a cgroup record
     "CGROUP_MADE": 1,
     "CGROUP_REMOVED": 2,
@@ -314,7 +335,7 @@ WATCH = Record(
     "watch",
     "A watched cgroup (value of `watches`, direct-mapped, and of `crowded`). root_device: its root file system, once known. "
     "collided: another id wanted this slot and lives in `crowded`. produced and consumed bytes of the ring: the credit. counting: its slot "
-    "in `counts`. lost: no room in the ring; over: more unread than its share, both by class.",
+    "in `counts`. By class: lost: no room in the ring; over: more unread than its share; filtered: of no interest to any rule.",
     Field("cgroup_id", "u64"),
     Field("sequence", "u64"),
     Field("produced_bytes", "u64"),
@@ -327,6 +348,7 @@ WATCH = Record(
     Field("pad", "u32"),
     Field("lost", "u64", CONSTANTS["CLASSES"]),
     Field("over", "u64", CONSTANTS["CLASSES"]),
+    Field("filtered", "u64", CONSTANTS["CLASSES"]),
 )
 
 COUNTS = Record(
@@ -355,17 +377,54 @@ SETTINGS = Record(
     "settings",
     "The only value of `settings`, written by Python and read by every program. families: which family handles each call, 0 none. "
     "own_flags, other_flags: what the cgroup of a new container gets, below a parent of the engine and elsewhere. compat, x32 (from "
-    "X32_FIRST on), socket_calls: the x86-64 number of another caller's call, CALL_NONE for none. word_lengths, words: abi/words.py.",
+    "X32_FIRST on), socket_calls: the x86-64 number of another caller's call, CALL_NONE for none. word_lengths, words: abi/words.py. "
+    "filter_in_force: 0 none, else the generation + 1; filter_programs: by generation and call.",
     Field("credit_bytes", "u64"),
     Field("own_flags", "u32"),
     Field("other_flags", "u32"),
     Field("bits", "u32"),
-    Field("word_lengths", "u32"),
-    Field("words", "u64", BITS // 64),
+    Field("word_lengths", "u32", CONSTANTS["WORD_SETS"]),
+    Field("pad_words", "u32"),
+    Field("words", "u64", CONSTANTS["WORD_SETS"] * BITS // 64),
     Field("families", "u8", CONSTANTS["CALLS_MAX"]),
     Field("compat", "u16", CONSTANTS["CALLS_MAX"]),
     Field("x32", "u16", 64),
     Field("socket_calls", "u16", 32),
+    Field("filter_programs", "u8", CONSTANTS["FILTER_GENERATIONS"] * CONSTANTS["CALLS_MAX"]),
+    Field("filter_in_force", "u32"),
+    Field("pad_filter", "u32"),
+)
+
+_TESTS, _CLAUSES, _PLACES = (CONSTANTS[f"FILTER_{name}"] for name in ("TESTS", "CLAUSES", "PLACES"))
+FILTER_PROGRAM = Record(
+    "filter",
+    "How the events of some calls are judged (`runtime.lower.tables.Program`, from where its words are). Value of `filters`, by generation "
+    "and number.",
+    Field("need", "u64", _CLAUSES),
+    Field("forbid", "u64", _CLAUSES),
+    Field("test_low", "s64", _TESTS),
+    Field("test_high", "s64", _TESTS),
+    Field("atoms", "u64", _PLACES),
+    Field("floating", "u64"),
+    Field("starts", "u32", _PLACES),
+    Field("clauses", "u32"),
+    Field("tests", "u32"),
+    Field("reads", "u32"),
+    Field("test_number", "u8", _TESTS),
+    Field("test_kind", "u8", _TESTS),
+    Field("test_bit", "u8", _TESTS),
+    Field("test_bits", "u8", _TESTS),
+)
+
+AUTOMATON = Record(
+    "automaton",
+    "The automaton over strings of all programs (`runtime.lower.tables.Automaton`). Value of `automata`, by generation.",
+    Field("may", "u64", CONSTANTS["FILTER_STATES"]),
+    Field("must", "u64", CONSTANTS["FILTER_STATES"]),
+    Field("cells", "u16", CONSTANTS["FILTER_CELLS"]),
+    Field("classes", "u8", 256),
+    Field("width", "u32"),
+    Field("pad", "u32"),
 )
 
 PREFIX = Record(
@@ -391,6 +450,23 @@ KIND_NUMBERS = numbered(KINDS, 1)
 ORIGIN_NUMBERS = numbered(ORIGINS, 0)
 FAMILY_NUMBERS = numbered(FAMILIES, 1)
 CALL_NAMES = NAMES
+FILTER_NUMBERS = numbered(
+    (
+        "ret",
+        "uid",
+        "gid",
+        "flags",
+        "fd",
+        "family",
+        "protocol",
+        "port",
+        "local_port",
+        "ipv4",
+        *(f"argument_{at}" for at in range(6)),
+    ),
+    0,
+)
+"""Numbers that tests of the filter ask for. flags: of an open, or CLONE_*; fd: the result or -1; ports and addresses as numbers."""
 
 
 def enumerators() -> dict[str, int]:
@@ -402,6 +478,7 @@ def enumerators() -> dict[str, int]:
         "CALL": {call.name: call.number for call in CALLS},
         "PROGRAM": {**numbered(PROGRAMS, 0), "count": len(PROGRAMS)},
         "HELPER": {**numbered(HELPERS, 0), "count": len(HELPERS)},
+        "NUMBER": {**FILTER_NUMBERS, "count": len(FILTER_NUMBERS)},
     }
     found = {f"SHIPWALL_{group}_{name.upper()}": value for group, members in groups.items() for name, value in members.items()}
     return found | {f"SHIPWALL_{name}": value for name, value in CONSTANTS.items()}
@@ -409,5 +486,5 @@ def enumerators() -> dict[str, int]:
 
 def structs() -> dict[str, Record]:
     """Every shared struct under its C name."""
-    records = [HEADER, *RECORDS.values(), WATCH, COUNTS, SHAPE, SETTINGS, PREFIX, PARENT]
+    records = [HEADER, *RECORDS.values(), WATCH, COUNTS, SHAPE, SETTINGS, FILTER_PROGRAM, AUTOMATON, PREFIX, PARENT]
     return {f"shipwall_{record.name}": record for record in records if record.fields}

@@ -24,6 +24,11 @@ class Instance:
         return self.state / "agent"
 
     @property
+    def rule_costs(self) -> Path:
+        """What each rule cost this node's agent since its start, as JSON."""
+        return self.agent / "rule-costs.json"
+
+    @property
     def server(self) -> Path:
         """Database of the server."""
         return self.state / "server"

@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from shipwall.adapters.engine import Engine
 from shipwall.adapters.engine_cgroups import daemon_pid, read_parents
 from shipwall.adapters.evidence import EvidenceStore
@@ -62,6 +64,8 @@ from shipwall.model.event import AnyEvent
 from shipwall.model.wire import AlertRaised, AnyMessage, Command, CommandResult, Health, SilenceSet
 from shipwall.response.plan import Plan
 from shipwall.response.policy import ResponsePolicy, parse_response_policy
+from shipwall.runtime.lower import lower
+from shipwall.runtime.rule_costs import RuleCosts
 from shipwall.runtime.rules.calls import read_calls
 from shipwall.runtime.rules.paths import read_paths
 from shipwall.runtime.watch import Watch
@@ -101,7 +105,8 @@ class Agent:
         self.inventories = Inventories(self.instance.state / "inventories")
         self.promotions = Promotions(self.instance)
         self.observed = Observed(self.instance.observed)
-        watch = Watch(load_rules(*settings.rules), self.node, boot=f"{self.started_ns:x}")
+        costs = RuleCosts(time.perf_counter_ns)
+        watch = Watch(load_rules(*settings.rules), self.node, boot=f"{self.started_ns:x}", costs=costs)
         self.core = Core(self.node, watch, self.inventories.get, read_details)
         self._core_lock = threading.RLock()
         self._jobs: queue.Queue[tuple[Plan, Alert, tuple[AnyEvent, ...]] | Command | None] = queue.Queue()
@@ -169,10 +174,10 @@ class Agent:
 
     def _start_sensor(self, sensor: Sensor) -> None:
         self.core.processes(read_processes())
-        sensor.set_calls(read_calls(self.core.watch.rules))
+        sensor.set_rules(lower(self.core.watch.rules), read_calls(self.core.watch.rules))
+        sensor.set_open_prefixes(read_paths(self.core.watch.rules).prefixes)  # for cgroups that are told of unfiltered
         if (host := read_accounts(os.getpid())) is not None:
             self.core.accounts_known("", host)
-        sensor.set_open_prefixes(read_paths(self.core.watch.rules).prefixes)
         for pid in filter(None, (os.getpid(), self.settings.engine and daemon_pid(self.settings.engine))):
             sensor.leave_mount_namespace(Path(f"/proc/{pid}/ns/mnt").stat().st_ino)
         self._watch_containers()
@@ -510,11 +515,22 @@ class Agent:
         if self.sensor is None or time.monotonic() < self._cost_due:
             return
         self._cost_due = time.monotonic() + COST_S
+        self._keep_rule_costs()
         try:
             self._cost = self.sensor.cost()
         except KernelError as error:
             self._cost = None
             say(f"cost of the sensor: {error.line()}")
+
+    def _keep_rule_costs(self) -> None:
+        if self.core.watch.costs is None:
+            return
+        with self._core_lock:
+            costs = self.core.watch.costs.costs()
+        try:
+            write_whole(self.instance.rule_costs, msgspec.json.encode(costs), 0o600)
+        except ShipwallError as error:
+            say(f"what rules cost is not kept: {error.line()}")
 
     def health(self) -> Health:
         """The sensor's and the agent's state, now."""
@@ -526,6 +542,7 @@ class Agent:
             time_ns=time.time_ns(),
             started_ns=self.started_ns,
             delivered=counters.delivered,
+            filtered=counters.filtered,
             lost=counters.lost
             | {f"{kind} over budget": n for kind, n in counters.over.items()}
             | ({"outbox": self.outbox.lost} if self.outbox.lost else {}),

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from shipwall.kernel.cgroups import join, read_id, unified_mount
-from shipwall.kernel.sensor import EVENTS, Sensor
+from shipwall.kernel.sensor import EVENTS, UNFILTERED, Sensor
 from shipwall.model.errors import KernelError
 
 _BEATER = "while read line; do echo shipwall > /proc/self/comm; done"
@@ -44,7 +44,7 @@ class Pulse:
         join(self._folder, self._child.pid)
         self._id = read_id(self._folder)
         sensor.follow_pulse(self._id)
-        sensor.set_flags(self._id, EVENTS)
+        sensor.set_flags(self._id, EVENTS | UNFILTERED)
         self._began_ns = time.monotonic_ns()
 
     def beat(self) -> None:

@@ -33,19 +33,21 @@ from shipwall.abi.schema import (
     SHAPE,
     WATCH,
 )
-from shipwall.abi.words import word_set
 from shipwall.kernel.bpf import OBJECTS, BpfObject, RunStats, possible_cpus, run_stats
 from shipwall.kernel.cgroups import checked_id, join, list_cgroups, list_descendants, read_id, unified_mount
 from shipwall.kernel.cost import Cost, sample_cost
+from shipwall.kernel.filter import FilterTables, put_words
 from shipwall.kernel.ring import Ring
 from shipwall.model.errors import InputError, KernelError
 from shipwall.model.event import AnyEvent, Cgroup, Exec, Lost, Open
 from shipwall.runtime.decode import decode_record, parse_header
+from shipwall.runtime.lower import KernelFilter
 
 EVENTS = CONSTANTS["WATCH_EVENTS"]
 CHILDREN = CONSTANTS["WATCH_CHILDREN"]
 KILL_DRIFT = CONSTANTS["WATCH_KILL_DRIFT"]
 PARENT_OF_CONTAINERS = CONSTANTS["WATCH_PARENT"]
+UNFILTERED = CONSTANTS["WATCH_UNFILTERED"]
 _GONE = CONSTANTS["WATCH_GONE"]
 _SLOTS = CONSTANTS["WATCH_SLOTS"]
 _NO_SLOT = CONSTANTS["NO_SLOT"]
@@ -55,6 +57,7 @@ _CONSUMED_WORD = WATCH.offsets["consumed_bytes"] // 8
 _FLAGS_WORD = WATCH.offsets["flags"] // 8
 _LOST_WORD = WATCH.offsets["lost"] // 8
 _OVER_WORD = WATCH.offsets["over"] // 8
+_FILTERED_WORD = WATCH.offsets["filtered"] // 8
 _COUNTING_WORD = WATCH.offsets["counting"] // 8
 _NO_CALL = CONSTANTS["CALL_NONE"]
 _FOREIGN = NUMBERS | {"send": NUMBERS["sendto"], "recv": NUMBERS["recvfrom"]}
@@ -66,7 +69,7 @@ _CLASSES = dict(enumerate(KINDS, 1))
 
 
 class Watched(NamedTuple):
-    """One watched cgroup as the kernel keeps it: `lost` and `over` by number of class, `counting` its slot among the counters."""
+    """One watched cgroup as the kernel keeps it: `lost`, `over`, `filtered` by number of class, `counting` its slot among the counters."""
 
     cgroup_id: int
     sequence: int
@@ -74,6 +77,7 @@ class Watched(NamedTuple):
     counting: int
     lost: list[int]
     over: list[int]
+    filtered: list[int]
 
 
 class CallCount(NamedTuple):
@@ -84,11 +88,12 @@ class CallCount(NamedTuple):
 
 
 class Counters(NamedTuple):
-    """Since start. `issued` is what the kernel programs made per cgroup still watched: delivered + lost + over budget + what waits.
+    """Since start. `issued` is what the kernel programs met per cgroup still watched: delivered + lost + over budget + filtered + what
+    waits.
 
-    `lost` by class: there was no room in the ring; `over` by class: the cgroup had more than its share of it unread. `*_by_cgroup`
-    id → class → count (forgotten cgroups included). `helper_errors` `program/helper` → count. `undecodable` records were delivered and
-    not understood.
+    `lost` by class: there was no room in the ring; `over` by class: the cgroup had more than its share of it unread; `filtered` by class:
+    no rule could match it. `*_by_cgroup` id → class → count (forgotten cgroups included, but for `filtered_by_cgroup`). `helper_errors`
+    `program/helper` → count. `undecodable` records were delivered and not understood.
     """
 
     delivered: int
@@ -101,9 +106,11 @@ class Counters(NamedTuple):
     issued: dict[int, int]
     helper_errors: dict[str, int]
     pending_bytes: int
+    filtered: dict[str, int]
+    filtered_by_cgroup: dict[int, dict[str, int]]
 
 
-NOTHING_COUNTED = Counters(0, 0, {}, {}, {}, {}, {}, {}, {}, 0)
+NOTHING_COUNTED = Counters(0, 0, {}, {}, {}, {}, {}, {}, {}, 0, {}, {})
 """Where no sensor runs."""
 
 
@@ -135,9 +142,11 @@ class Sensor:
         self._reported: dict[int, tuple[list[int], list[int]]] = {}
         self._lost: dict[int, dict[str, int]] = {}
         self._over: dict[int, dict[str, int]] = {}
+        self._filtered_before: dict[str, int] = {}  # of cgroups that are forgotten
         self._delivered_by_cgroup: dict[int, int] = {}
         self._prefixes: set[str] = set()
         self._parents: set[str] = set()
+        self._calls: set[str] = set()
 
     # --- life ---
 
@@ -162,6 +171,7 @@ class Sensor:
             self._ring = Ring(loaded.map("ring"), self.ring_bytes)
             self._maps = [settings_map, watches_map]
             self._object = loaded
+            self._filter = FilterTables(self._settings, loaded.map)
             stack.callback(self._release)
             struct.pack_into("<Q", self._settings, SETTINGS.offsets["credit_bytes"], self._credit_bytes)
             self._describe_calls(loaded)
@@ -299,9 +309,22 @@ class Sensor:
         self._set_words(wanted)
 
     def _set_words(self, prefixes: Iterable[str]) -> None:
-        lengths, words = word_set(prefix.encode("utf-8", "surrogateescape") for prefix in prefixes)
-        struct.pack_into(f"<{len(words)}Q", self._settings, SETTINGS.offsets["words"], *words)
-        struct.pack_into("<I", self._settings, SETTINGS.offsets["word_lengths"], lengths)
+        put_words(self._settings, 0, tuple(prefix.encode("utf-8", "surrogateescape") for prefix in prefixes))
+
+    def set_filter(self, wanted: KernelFilter | None) -> None:
+        """Deliver from now on only what `wanted` passes (everything for None), at once and without a gap; cgroups UNFILTERED excepted.
+
+        While a filter is in force, it alone decides about read-only opens: the wanted prefixes do not count.
+        """
+        with self._lock:
+            self._filter.put(wanted)
+
+    def set_rules(self, wanted: KernelFilter, calls: Iterable[str]) -> None:
+        """Change to the filter and the calls of another rule set. What both ask for is delivered at every moment."""
+        names = set(calls)
+        self.set_calls(names | self._calls)
+        self.set_filter(wanted)
+        self.set_calls(names)
 
     def set_calls(self, names: Iterable[str]) -> None:
         """Read exactly these system calls (names of `abi.calls.CALLS`) from now on. Raises InputError on another name.
@@ -311,6 +334,7 @@ class Sensor:
         wanted = set(names)
         if unknown := wanted - set(CALLS_BY_NAME):
             raise InputError(f"system call {min(unknown)}", "is not among those the sensor can read")
+        self._calls = wanted
         start = SETTINGS.offsets["families"]
         for call in CALLS:
             self._settings[start + call.number] = FAMILY_NUMBERS[call.family] if call.name in wanted else 0
@@ -385,16 +409,17 @@ class Sensor:
                 at = slot * _WATCH_WORDS
                 lost = words[at + _LOST_WORD : at + _LOST_WORD + classes].tolist()
                 over = words[at + _OVER_WORD : at + _OVER_WORD + classes].tolist()
+                filtered = words[at + _FILTERED_WORD : at + _FILTERED_WORD + classes].tolist()
                 low = 0xFFFFFFFF
-                found.append(
-                    Watched(cgroup_id, words[at + 1], words[at + _FLAGS_WORD] & low, words[at + _COUNTING_WORD] & low, lost, over)
-                )
+                flags, counting = words[at + _FLAGS_WORD] & low, words[at + _COUNTING_WORD] & low
+                found.append(Watched(cgroup_id, words[at + 1], flags, counting, lost, over, filtered))
         crowded = self._loaded.map("crowded")
         for key in crowded.keys(8):
             value = crowded.lookup(key, WATCH.size_bytes)
             if value is not None:
                 cgroup_id, sequence, _, _, flags, _, _, _, counting, *by_class = WATCH.layout.unpack(value)
-                found.append(Watched(cgroup_id, sequence, flags, counting, by_class[:classes], by_class[classes:]))
+                groups = (by_class[at : at + classes] for at in range(0, 3 * classes, classes))
+                found.append(Watched(cgroup_id, sequence, flags, counting, *groups))
         return found
 
     def _sweep(self, on_event: Callable[[AnyEvent], None]) -> int:
@@ -426,6 +451,7 @@ class Sensor:
             zero = bytes(COUNTS.size_bytes * possible_cpus())
             self._loaded.map("counts").update(watched.counting.to_bytes(4, "little"), zero)
         self._control(CONSTANTS["CONTROL_FORGET"], watched.cgroup_id, 0)
+        self._filtered_before = _totals({0: self._filtered_before, 1: _by_class(watched.filtered)})
         self._reported.pop(watched.cgroup_id, None)
         self._delivered_by_cgroup.pop(watched.cgroup_id, None)
 
@@ -452,9 +478,12 @@ class Sensor:
         """What was delivered, lost and failed up to now."""
         lost_by_cgroup = {cgroup_id: lost for cgroup_id, lost in self._lost.items() if lost}
         over_by_cgroup = {cgroup_id: over for cgroup_id, over in self._over.items() if over}
+        filtered_by_cgroup = {}
         issued = {}
         for watched in self._watched():
-            issued[watched.cgroup_id] = watched.sequence
+            issued[watched.cgroup_id] = watched.sequence + sum(watched.filtered)
+            if any(watched.filtered):
+                filtered_by_cgroup[watched.cgroup_id] = _by_class(watched.filtered)
             if any(watched.lost):
                 lost_by_cgroup[watched.cgroup_id] = _by_class(watched.lost)
             if any(watched.over):
@@ -470,6 +499,8 @@ class Sensor:
             issued=issued,
             helper_errors=self._helper_errors(),
             pending_bytes=self._ring.pending_bytes(),
+            filtered=_totals({0: self._filtered_before, **filtered_by_cgroup}),
+            filtered_by_cgroup=filtered_by_cgroup,
         )
 
     def calls(self) -> dict[int, dict[str, CallCount]]:
@@ -528,7 +559,7 @@ class Sensor:
                 seen.add(type(event))
 
         try:
-            self.set_flags(cgroup_id, EVENTS)
+            self.set_flags(cgroup_id, EVENTS | UNFILTERED)
             # The shell waits for a line, so it acts only once it is inside.
             script = "read line && echo shipwall > /proc/self/comm && exec true"
             with subprocess.Popen(["/bin/sh", "-c", script], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:

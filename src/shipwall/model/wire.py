@@ -65,7 +65,8 @@ class EventsSeen(Message, frozen=True, kw_only=True, tag="events"):
 
 
 class Health(Message, frozen=True, kw_only=True, tag="health"):
-    """Sensor health. Counters since start. `functions`: each function's mode (`observe`, `enforce`, `off`, `failed: why`).
+    """Sensor health. Counters since start; `filtered` by class: met in the kernel, of interest to no rule. `functions`: each function's
+    mode (`observe`, `enforce`, `off`, `failed: why`).
 
     `cost_ns` mean nanoseconds in the sensor's kernel programs per system call of the whole host, watched or not, by the kernel's own
     statistics over the last sampled window; `cost_calls` how many calls that were (0: not measured); `cost_share` of all CPUs' time.
@@ -77,6 +78,7 @@ class Health(Message, frozen=True, kw_only=True, tag="health"):
     time_ns: int
     started_ns: int
     delivered: int
+    filtered: dict[str, int] = {}
     lost: dict[str, int] = {}
     helper_errors: dict[str, int] = {}
     containers: int = 0

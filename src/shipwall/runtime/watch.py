@@ -10,6 +10,7 @@ from shipwall.runtime.conditions import explain
 from shipwall.runtime.facts import Context, Facts
 from shipwall.runtime.fields import exe_path, is_denied, look_up
 from shipwall.runtime.processes import ProcessTable
+from shipwall.runtime.rule_costs import RuleCosts
 from shipwall.runtime.rules.output import render_output
 from shipwall.runtime.rules.rule_set import Rule, RuleSet
 from shipwall.runtime.sequences import Sequences
@@ -23,10 +24,12 @@ class Watch:
     """Judges every event of one node by `rules`, remembering processes.
 
     `boot` makes alert ids unique across restarts: give something random or the start time. With `first_match` only the first rule in
-    load order speaks for an event, as Falco does by default; otherwise every rule that matches does.
+    load order speaks for an event, as Falco does by default; otherwise every rule that matches does. `costs` samples what rules cost.
     """
 
-    def __init__(self, rules: RuleSet, node: str, boot: str = "0", *, first_match: bool = False) -> None:
+    def __init__(
+        self, rules: RuleSet, node: str, boot: str = "0", *, first_match: bool = False, costs: RuleCosts | None = None
+    ) -> None:
         self.rules = rules
         self.node = node
         self.processes = ProcessTable()
@@ -34,6 +37,7 @@ class Watch:
         self._first_match = first_match
         self._count = itertools.count(1)
         self.throttles = Throttles()
+        self.costs = costs
         self.sequences = Sequences(rules.rules)
 
     def handle(self, event: AnyEvent, context: Context, now_ns: int) -> list[Alert]:
@@ -46,6 +50,8 @@ class Watch:
             facts = Facts(event, processes, context, self.node)
             rules, judge = judged
             matched = [rules[number] for number in judge(facts)]
+            if self.costs is not None:
+                self.costs.take(rules, facts)
             ended: set[str] = set()
             for rule in matched:
                 steps: tuple[Step, ...] = ()

@@ -74,6 +74,9 @@ def _nodes(nodes: list[Row], now_ns: int) -> list[Metric]:
         "shipwall_events_delivered", "Events that reached the agent since its start.", labels=["node"]
     )
     lost = CounterMetricFamily("shipwall_events_lost", "Events that did not, by class.", labels=["node", "class"])
+    filtered = CounterMetricFamily(
+        "shipwall_events_filtered", "Events no rule could match, dropped in the kernel, by class.", labels=["node", "class"]
+    )
     failures = CounterMetricFamily("shipwall_helper_failures", "Failed helpers of kernel programs.", labels=["node", "helper"])
     containers = GaugeMetricFamily("shipwall_containers", "Containers the agent knows.", labels=["node"])
     memory = GaugeMetricFamily("shipwall_agent_resident_bytes", "Resident memory of the agent.", labels=["node"])
@@ -96,6 +99,8 @@ def _nodes(nodes: list[Row], now_ns: int) -> list[Metric]:
         delivered.add_metric([node], health["delivered"])
         for name, count in sorted(health["lost"].items()):
             lost.add_metric([node, name], count)
+        for name, count in sorted(health.get("filtered", {}).items()):
+            filtered.add_metric([node, name], count)
         for name, count in sorted(health["helper_errors"].items()):
             failures.add_metric([node, name], count)
         for name, count in sorted((health.get("acts") or {}).items()):
@@ -108,7 +113,7 @@ def _nodes(nodes: list[Row], now_ns: int) -> list[Metric]:
         processor.add_metric([node], health["cpu_ns"] / 1e9)
         if health["cost_ns"]:
             cost.add_metric([node], health["cost_ns"] / 1e9)
-    return [up, age, delivered, lost, failures, containers, memory, processor, acts, missed, cost]
+    return [up, age, delivered, filtered, lost, failures, containers, memory, processor, acts, missed, cost]
 
 
 def _counts(counts: dict[str, dict[str, int]], last: int) -> list[Metric]:

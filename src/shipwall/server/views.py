@@ -228,6 +228,7 @@ def node_views(nodes: list[Row], health: list[Row], now_ns: int) -> list[Row]:
                 "spark": _spark(rates[-60:]),
                 "cpu": cpu,
                 "lost_total": sum(map(_int, lost.values())),
+                "filtered_total": sum(map(_int, (latest.get("filtered") or {}).values())),
                 "lost": {kind: count for kind, count in lost.items() if count},
                 "helper_errors": {name: count for name, count in helper_errors.items() if count},
                 "acts": dict(sorted((latest.get("acts") or {}).items())),

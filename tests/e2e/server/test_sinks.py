@@ -273,6 +273,7 @@ def test_prometheus_reads_what_is_stored(server: ServerProcess, agent: PlayedAge
     families = {family.name: family for family in text_string_to_metric_families(answer.text)}
     (delivered,) = families["shipwall_events_delivered"].samples
     assert (delivered.labels["node"], delivered.value) == (NODE, 4711)
+    assert [(one.labels["class"], one.value) for one in families["shipwall_events_filtered"].samples] == [("open", 90_210)]
     assert {sample.labels["class"] for sample in families["shipwall_events_lost"].samples} >= {"open", "connect"}
     assert {sample.labels["act"]: sample.value for sample in families["shipwall_acts"].samples} == {"kill": 3, "would freeze": 1}
     assert {(one.labels["act"], one.labels["cause"], one.value) for one in families["shipwall_acts_missed"].samples} == {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,18 @@ def test_list_shows_every_shipped_rule() -> None:
     assert len(listed["rules"]) >= 10
     assert listed["skipped"] == []
     assert "Sensitive file read" in _run("list")[1]
+
+
+def test_list_shows_what_rules_cost_an_agent(tmp_path: Path) -> None:
+    instance = Instance(tmp_path)
+    instance.agent.mkdir()
+    instance.rule_costs.write_text('{"Sensitive file read": {"runs": 1200, "matches": 3, "ns": 2400000}}')
+    said = _run("list", "--state", str(tmp_path))[1]
+    assert re.search(r"Sensitive file read .*1,200 +3 +2,000 ns", said)
+    listed = json.loads(_run("list", "--output", "json", "--state", str(tmp_path))[1])
+    assert [rule["cost"] for rule in listed["rules"] if rule["cost"]] == [{"runs": 1200, "matches": 3, "ns": 2400000}]
+    instance.rule_costs.write_text("damaged")
+    assert "2,000 ns" not in _run("list", "--state", str(tmp_path))[1]
 
 
 def test_check_points_at_the_mistake(tmp_path: Path) -> None:

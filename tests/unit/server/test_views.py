@@ -131,11 +131,16 @@ def test_a_node_is_silent_after_ten_seconds() -> None:
     node = {
         "node": "n",
         "time_ns": 10**10,
-        "health": {"lost": {"open": 2, "exec": 0}, "functions": {"kill": "failed: no program"}},
+        "health": {
+            "lost": {"open": 2, "exec": 0},
+            "filtered": {"open": 5, "call": 2},
+            "functions": {"kill": "failed: no program"},
+        },
     }
     history = [{"node": "n", "time_ns": t * 10**9, "started_ns": 1, "delivered": 100 * t, "cpu_ns": t * 10**7} for t in (1, 2, 3)]
     [view] = views.node_views([node], history, 2 * 10**10)
     assert (view["silent"], view["lost_total"], view["lost"], view["rate"]) == (False, 2, {"open": 2}, 100.0)
+    assert view["filtered_total"] == 7
     assert view["functions"] == [{"name": "kill", "mode": "failed", "why": "no program"}]
     assert view["cpu"] == pytest.approx(1.0)
     assert views.node_views([node], history, 2 * 10**10 + 1)[0]["silent"]

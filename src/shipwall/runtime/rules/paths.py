@@ -1,4 +1,4 @@
-"""Which read-only opens the rules want to hear of, as prefixes of paths: what the kernel part filters by.
+"""Which read-only opens the rules want to hear of, as prefixes of paths: what the kernel part tells where no filter is in force.
 
 Opening a file for writing is always reported. A rule whose reads cannot be told by prefixes (`fd.name endswith .pem`) is named, so that
 nobody believes it watches everything.
