@@ -12,6 +12,7 @@ from shipwall.model.package import Inventory, Package, Skipped
 from shipwall.model.verdict import Evidence, Reason, Verdict
 from shipwall.supply.fail_on import find_failure
 from shipwall.supply.policy import DeniedPackage, IgnoredFinding, Policy, Route
+from shipwall.supply.report.actions import list_actions
 from shipwall.supply.set_aside import finding_evidence, set_aside
 from shipwall.supply.statements import MAX_SKEW_NS, RefusedStatement, VerifiedStatement, is_young
 
@@ -147,11 +148,11 @@ def _findings(
 def _fixable(policy: Policy, route: Route, source: str, found: list[Finding]) -> Reason:
     """One reason per source package: one update mends all its findings."""
     binaries = sorted({finding.package.name: finding.package for finding in found}.items())
-    fixed = sorted({finding.fixed_version for finding in found})
+    fixed = [action.to for action in list_actions(found)]  # the highest of each package: that ends all of them
     ids = sorted({finding.id for finding in found})
     installed = ", ".join(sorted({package.version for _, package in binaries}))
     message = f"{source} {installed} has {len(ids)} {'finding' if len(ids) == 1 else 'findings'} with a fix: {_listed(ids)}"
-    step = f"rebuild on a base, or with an upgrade, that has {source} {' / '.join(fixed)}"
+    step = f"rebuild on a base, or with an upgrade, that has {source} {' / '.join(dict.fromkeys(fixed))}"
     evidence = [finding_evidence(finding) for finding in sorted(found, key=lambda one: (one.id, one.package.name))]
     files = {(package.evidence, package.layer) for _, package in binaries if package.evidence}
     evidence += [Evidence(kind="file", ref=path, detail=f"in layer {layer}" if layer else "") for path, layer in sorted(files)]
