@@ -231,7 +231,8 @@ def _judge_by_all(
     if nothing_held is not None and failure is not None:
         return by_archive, failure
     # What the archive does not judge (packages of other kinds), the database does, or says why not.
-    skipped = [one for one in by_archive.skipped if not one.reason.startswith("no advisories for ")]
+    told = set(by_database.skipped)
+    skipped = [one for one in by_archive.skipped if one not in told and not one.reason.startswith("no advisories for ")]
     times = [time_ns for time_ns in (by_database.advisories_time_ns, by_archive.advisories_time_ns) if time_ns]
     return (
         ScanResult(
