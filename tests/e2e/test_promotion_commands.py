@@ -177,6 +177,14 @@ def test_a_vendors_word_and_an_ignore_file_pass_the_gate_as_the_policy_says(site
     assert "is not OpenVEX" in site.run("image", "sign", image, "--no-scan", "--vex", str(vex), *own, code=3)
 
 
+def test_what_the_archive_says_of_images_becomes_a_feed(site: Site) -> None:
+    images, database = [f"{site.host}/dev/shop:{tag}" for tag in (1, 2)], str(site.folder / "own.sqlite")
+    answer = site.json("db", "import", "--format", "debian-archive", *images, "--to", database, *site.archive)
+    assert [(one["name"], one["outcome"], one["state"]["advisories"]) for one in answer] == [("debian-archive", "updated", 1)]
+    found = [site.json("image", "scan", image, "--db", database)["findings"] for image in images]
+    assert [[(one["id"], one["fixed_version"]) for one in own] for own in found] == [[("CVE-2026-0001", "1.0-2")], []]
+
+
 def test_the_difference_of_two_images(site: Site) -> None:
     sources = (f"{site.host}/dev/shop:1", f"{site.host}/dev/shop:2")
     answer = site.json("image", "diff", *sources, *site.archive)
