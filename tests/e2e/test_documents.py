@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from tests.commands import CommandRefusedError, check_words, parse_command, segments_of
-from tests.images import busybox_rootfs, debian_files, make_tar
+from tests.images import busybox_rootfs, debian_files, make_tar, save_docker
 from tests.registries import push_layers, run_registry
 from typer.main import get_command
 
@@ -136,6 +136,17 @@ def _image(machine: Machine, name: str = "shop.tar", version: str = "3.0.11-1~de
     path = machine.folder / name
     path.write_bytes(make_tar(debian_files({"libssl3": version})))
     return path
+
+
+def _layers(machine: Machine, command: str) -> None:
+    lower = make_tar(debian_files({"libssl3": "3.0.11-1~deb12u2"}, {"libssl3": ["/usr/lib/libssl.so.3"]}))
+    upper = make_tar(debian_files({"libssl3": "3.0.11-1~deb12u2", "shop": "1.0"}, {"shop": ["/usr/bin/shop"]}))
+    save_docker(machine.folder / "base.tar", [lower], ["base:1"])
+    save_docker(machine.folder / "shop.tar", [lower, upper], ["shop:1"])
+    said = machine.run(command)
+    assert "base: base.tar" in said
+    assert "a newer base" in said
+    (machine.folder / "base.tar").unlink()
 
 
 def _import(machine: Machine, command: str) -> None:
@@ -287,6 +298,7 @@ RUN: dict[str, Callable[[Machine, str], None]] = {
     "make demo": _make,
     "make test": _make,
     "shipwall image scan shop.tar": _scan,
+    "shipwall image layers shop.tar --base base.tar": _layers,
     "shipwall doctor": _doctor,
     "shipwall up": _up,
     "shipwall uninstall": _uninstall,

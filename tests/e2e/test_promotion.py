@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -19,20 +21,29 @@ from shipwall.adapters.registry import Registry, fallback_tag
 from shipwall.journeys.promote import (
     Promoted,
     judge_image,
+    load_policy,
     load_promotion,
     promote_image,
     promotions_folder,
     promotions_journal,
     recover_promotions,
 )
-from shipwall.journeys.sign import load_statements, sign_image
+from shipwall.journeys.sign import attach_envelope, load_statements, sign_image
 from shipwall.model.digest import Digest, digest_of
-from shipwall.model.errors import RemoteError, TrustError
-from shipwall.model.finding import ScanResult
+from shipwall.model.errors import InputError, RemoteError, TrustError
+from shipwall.model.finding import Finding, ScanResult
 from shipwall.model.package import Distribution, Inventory, Package
 from shipwall.model.wire import ImageStep, Message
-from shipwall.supply.policy import parse_policy
-from shipwall.supply.statements import BuildFacts, RefusedStatement, VerifiedStatement
+from shipwall.supply.policy import Policy, parse_policy
+from shipwall.supply.statements import (
+    VEX_TYPE,
+    BuildFacts,
+    RefusedStatement,
+    VerifiedStatement,
+    render_statement,
+    sign_statement,
+    vex_statement,
+)
 
 NOW = 1_790_000_000 * 10**9
 HOUR = 3600 * 10**9
@@ -244,6 +255,91 @@ def test_a_changed_promotion_file_is_found(registry: Registry, world: World) -> 
     path.write_bytes(data)
     with pytest.raises(TrustError):
         load_promotion(world.instance, world.manifest)
+
+
+FOUND = msgspec.structs.replace(
+    SCAN,
+    findings=(
+        Finding(
+            id="CVE-1",
+            package=Package(ecosystem="deb", name="nginx", version="1.22.1-9", source="nginx"),
+            fixed_version="1.22.1-10",
+        ),
+    ),
+)
+VEX = {
+    "@context": "https://openvex.dev/ns/v0.2.0",
+    "author": "vendor",
+    "timestamp": "2026-09-20T00:00:00Z",
+    "statements": [
+        {
+            "vulnerability": {"name": "CVE-1"},
+            "products": [{"@id": "pkg:deb/debian/nginx"}],
+            "status": "not_affected",
+            "justification": "component_not_present",
+        }
+    ],
+}
+VEX_POLICY = b"""version: 1
+routes: [{from: dev/*, to: prod/*, findings: {fixable: none, vex: [{by: [vendor]}]}}]
+"""
+
+
+def judge_found(registry: Registry, world: World, policy: Policy) -> list[str]:
+    judged = judge_image(registry, world.source, policy, world.keys, world.inventory, FOUND, NOW)
+    return [reason.code for reason in judged.verdict.reasons]
+
+
+def test_only_the_vex_of_an_accepted_key_for_this_image_is_believed(registry: Registry, world: World, tmp_path: Path) -> None:
+    policy = parse_policy(VEX_POLICY, "policy.yaml")
+    subject = registry.manifest(world.source, world.manifest)
+    stranger, vendor = Keys(tmp_path / "elsewhere").signer("vendor"), world.keys.signer("vendor")
+    statement = vex_statement(VEX, world.manifest, world.source)
+    other = vex_statement(VEX, digest_of(b"another image"), world.source)
+    empty = b'{"payload":"%b","payloadType":"application/vnd.in-toto+json","signatures":[]}'
+    hostile = (
+        render_statement(statement),
+        empty % base64.b64encode(render_statement(statement)),
+        sign_statement(statement, stranger),
+        sign_statement(statement, world.keys.signer("build")),
+        sign_statement(other, vendor),
+    )
+    for envelope in hostile:
+        attach_envelope(registry, world.source, subject, envelope, VEX_TYPE)
+    assert judge_found(registry, world, policy) == ["finding-fixable", "vex-not-accepted"]
+    judged = judge_image(registry, world.source, policy, world.keys, world.inventory, FOUND, NOW)
+    refused = judged.verdict.reasons[-1].evidence
+    assert {one.ref for one in refused if one.kind == "statement"} == {digest_of(envelope) for envelope in hostile}
+
+    sign_image(registry, world.source, world.inventory, None, None, vendor, NOW, vex=[VEX])
+    assert judge_found(registry, world, policy) == ["passes-policy", "finding-set-aside", "vex-not-accepted"]
+    done = promote_image(registry, world.source, policy, world.keys, world.instance, world.inventory, FOUND, NOW, tag="1")
+    assert done.promotion is not None
+    found = load_statements(registry, world.target, world.manifest, world.keys.public(PROMOTION_KEY))
+    (verdict,) = (
+        one.statement for one in found if isinstance(one.statement, VerifiedStatement) and one.statement.kind == "verdict"
+    )
+    assert done.promotion.verdict == verdict.envelope, "the promotion names the verdict that it rests on"
+    (aside,) = (one for one in verdict.predicate["verdict"]["reasons"] if one["code"] == "finding-set-aside")
+    assert aside["message"].startswith("CVE-1 was set aside as not_affected by vex sha256:")
+    assert aside["message"].endswith("component_not_present")
+
+
+def test_files_beside_the_policy_are_read_and_none_from_elsewhere(registry: Registry, world: World, tmp_path: Path) -> None:
+    folder = tmp_path / "policies"
+    folder.mkdir()
+    path = folder / "policy.yaml"
+    path.write_bytes(VEX_POLICY.replace(b"{by: [vendor]}", b"{file: v.json}"))
+    with pytest.raises(InputError, match="is no file here"):
+        load_policy(path)
+    (tmp_path / "v.json").write_text(json.dumps(VEX))
+    (folder / "v.json").symlink_to(tmp_path / "v.json")
+    with pytest.raises(InputError, match="leads out of the policy's folder"):
+        load_policy(path)
+    (folder / "v.json").unlink()
+    (folder / "real.json").write_text(json.dumps(VEX))
+    (folder / "v.json").symlink_to("real.json")
+    assert judge_found(registry, world, load_policy(path)) == ["passes-policy", "finding-set-aside"]
 
 
 class Crash(BaseException):

@@ -147,6 +147,44 @@ def test_signed_verified_and_promoted(site: Site) -> None:
     assert site.json("image", "verify", image, *elsewhere)["promotion"] is None
 
 
+def test_a_vendors_word_and_an_ignore_file_pass_the_gate_as_the_policy_says(site: Site) -> None:
+    image, folder = f"{site.host}/dev/shop:1", site.folder / "policies"
+    folder.mkdir()
+    routes = "routes: [{from: dev/*, to: prod/*, findings: {fixable: none, %s}}]"
+    policy = folder / "policy.yaml"
+    policy.write_text("version: 1\n" + routes % "vex: [{by: [vendor]}]")
+    own = ["--state", str(folder / "state")]
+    gate = ["image", "gate", image, "--policy", str(policy), *own, *site.archive]
+    said = {
+        "vulnerability": "CVE-2026-0001", "products": ["pkg:deb/debian/shop"], "status": "not_affected",
+        "justification": "component_not_present",
+    }  # fmt: skip
+    vex = folder / "vendor.json"
+    vex.write_text(json.dumps({"@context": "https://openvex.dev/ns", "timestamp": "2026-10-01T00:00:00Z", "statements": [said]}))
+    assert [one["code"] for one in site.json(*gate, code=1)["reasons"]] == ["finding-fixable"]
+    signed = site.json("image", "sign", image, "--no-scan", "--key", "vendor", "--vex", str(vex), *own)
+    assert [one["kind"] for one in signed["signed"]] == ["sbom", "vex"]
+    assert [one["code"] for one in site.json(*gate)["reasons"]] == ["passes-policy", "finding-set-aside"]
+    policy.write_text("version: 1\n" + routes % "ignore: [{file: accepted.yaml}]")
+    accepted = "version: 1\nignore: [{id: CVE-2026-0001, reason: not called here, until: %s}]"
+    (folder / "accepted.yaml").write_text(accepted % "2020-01-01")
+    assert [one["code"] for one in site.json(*gate, code=1)["reasons"]] == ["finding-fixable", "exception-expired"]
+    (folder / "accepted.yaml").write_text(accepted % "2999-01-01")
+    assert "was ignored, until 2999-01-01, by accepted.yaml:2: not called here" in site.run(*gate)
+    (folder / "accepted.yaml").unlink()
+    assert "is no file here" in site.run(*gate, code=3)
+    vex.write_text("{}")
+    assert "is not OpenVEX" in site.run("image", "sign", image, "--no-scan", "--vex", str(vex), *own, code=3)
+
+
+def test_what_the_archive_says_of_images_becomes_a_feed(site: Site) -> None:
+    images, database = [f"{site.host}/dev/shop:{tag}" for tag in (1, 2)], str(site.folder / "own.sqlite")
+    answer = site.json("db", "import", "--format", "debian-archive", *images, "--to", database, *site.archive)
+    assert [(one["name"], one["outcome"], one["state"]["advisories"]) for one in answer] == [("debian-archive", "updated", 1)]
+    found = [site.json("image", "scan", image, "--db", database)["findings"] for image in images]
+    assert [[(one["id"], one["fixed_version"]) for one in own] for own in found] == [[("CVE-2026-0001", "1.0-2")], []]
+
+
 def test_the_difference_of_two_images(site: Site) -> None:
     sources = (f"{site.host}/dev/shop:1", f"{site.host}/dev/shop:2")
     answer = site.json("image", "diff", *sources, *site.archive)

@@ -124,3 +124,29 @@ def test_the_end_of_a_release_is_told(folder: Path) -> None:
     assert run(folder, "db", "import", "--format", "osv", "debian.json", "--to", "my.sqlite")[0] == 0
     notices = scan(folder, "--db", "my.sqlite")["notices"]
     assert any(one.startswith("Debian 9 gets no security updates since 2022-06-30") for one in notices)
+
+
+def test_layers_are_told_with_their_owners(folder: Path) -> None:
+    base = make_tar(debian_files({"bash": "5.2-1"}, {"bash": ["/usr/bin/bash"]}))
+    shop = make_tar(debian_files({"bash": "5.2-1", "dash": "0.5-1"}, {"dash": ["/usr/bin/dash"]}))
+    save_docker(folder / "base.tar", [base], ["base:1"])
+    save_docker(folder / "shop.tar", [base, shop], ["shop:1"])
+    run(folder, "db", "import", "--format", "osv", "debian.json", "--to", "my.sqlite")
+    options = ["--db", "my.sqlite", "--output", "json"]
+    code, said, error = run(folder, "image", "layers", "shop.tar", *options)
+    assert (code, error) == (0, "")
+    unknown = json.loads(said)
+    assert (unknown["bases"], unknown["mended_by"]) == ([], {"this image's build, or its base": 1})
+    told = json.loads(run(folder, "image", "layers", "shop.tar", "--base", "base.tar", *options)[1])
+    assert [(one["name"], one["layers"]) for one in told["bases"]] == [("base.tar", 1)]
+    assert [[one["name"] for one in layer["packages"]] for layer in told["layers"]] == [["bash"], ["dash"]]
+    assert [layer["base"] == told["bases"][0]["image"] for layer in told["layers"]] == [True, False]
+    assert [(one["id"], one["layer"], one["mended_by"]) for one in told["findings"]] == [("CVE-2023-1111", 1, "a newer base")]
+    (folder / "state").mkdir()  # an installation: what it has listed is known to it
+    run(folder, "fleet", "add", "base.tar")
+    text = run(folder, "image", "layers", "shop.tar", "--db", "my.sqlite")[1].splitlines()
+    assert text[1].split()[:2] == ["1", "base.tar"]
+    assert text[2].split()[:3] == ["2", "this", "image"]
+    assert "findings: 1 by a newer base" in text
+    code, _said, error = run(folder, "image", "layers", ".", "--db", "my.sqlite")
+    assert (code, "is no image, so it has no layers" in error) == (3, True)

@@ -12,6 +12,7 @@ import pytest
 
 from shipwall.model.package import Inventory
 from shipwall.supply import fail_on
+from shipwall.supply.policy import parse_policy
 from shipwall.supply.report import ScanDocument
 
 DOCS = Path(__file__).parents[2] / "docs/formats"
@@ -44,3 +45,11 @@ def test_every_condition_on_the_page_is_one() -> None:
     assert len(shown) >= 5
     for text in shown:
         fail_on.parse_fail_on(text)
+
+
+def test_the_policy_on_the_page_is_one() -> None:
+    page = (DOCS / "policy.md").read_text()
+    shown = "\n".join(line[4:] for line in page.splitlines() if line.startswith("    "))
+    files = {"accepted.yaml": b"version: 1\nignore: []", "vendor.openvex.json": b'{"@context": "https://openvex.dev/ns"}'}
+    (route,) = parse_policy(shown.encode(), "policy.md", files.__getitem__).routes
+    assert (len(route.vex_files), route.vex_by[0].by) == (1, ("vendor",))

@@ -12,7 +12,7 @@ from shipwall.model.errors import StorageError
 
 
 class InUse(msgspec.Struct, frozen=True, kw_only=True):
-    """The absolute `paths` of image `image` that were executed between `since_ns` and `until_ns` on this host."""
+    """The absolute `paths` of image `image` that were executed or mapped executable between `since_ns` and `until_ns` on this host."""
 
     image: Digest
     since_ns: int

@@ -14,14 +14,14 @@ import msgspec
 from shipwall.model.alert import Alert, Silence
 from shipwall.model.container import Accounts, ContainerFacts, Process, ProcessDetails
 from shipwall.model.digest import Digest
-from shipwall.model.event import AnyEvent, Cgroup, Exec, Lost
+from shipwall.model.event import AnyEvent, Call, Cgroup, Exec, Lost
 from shipwall.model.package import Inventory
 from shipwall.model.wire import AlertRaised, ContainerSeen, EventsSeen, Message
 from shipwall.response.act import Order, Withheld, decide_act
 from shipwall.response.plan import environment_of
 from shipwall.runtime.decode import container_of_cgroup
 from shipwall.runtime.facts import Context
-from shipwall.runtime.observed import Executed
+from shipwall.runtime.observed import MAPPING_CALL, SeenInUse, mapped_path
 from shipwall.runtime.silence import Silences
 from shipwall.runtime.watch import Watch
 
@@ -81,10 +81,12 @@ class Core(Context):
         self._recorded: dict[str, deque[AnyEvent]] = {}
         self._waiting: deque[Alert] = deque(maxlen=WAITING_ALERTS)
         self._owners: dict[Digest, dict[str, str]] = {}
-        self.executed = Executed()
         self._modes = {rule.name: rule.mode for rule in watch.rules.rules}
         self._own_modes: Mapping[str, Mapping[str, str]] = {}
         self._is_enforcing = False
+        self.in_use = SeenInUse()
+        self.rules_ask_mappings = True
+        """Whether a rule asks for mappings. Where none does, they are noted as use and go nowhere else: programs make many."""
 
     # what the rules may ask (runtime.watch.Context)
 
@@ -150,14 +152,18 @@ class Core(Context):
         container = self._cgroups.get(event.cgroup_id, "")
         if container and event.container != container:
             event = msgspec.structs.replace(event, container=container)
+        if isinstance(event, Call) and event.syscall == MAPPING_CALL:
+            if container and (path := mapped_path(event)):
+                self.used(container, path)
+            if not self.rules_ask_mappings:
+                return effects
         if container and not isinstance(event, Lost):
             self._record(container, event)
         for alert in self.watch.handle(event, self, now_ns):
             effects += self._raised(alert, now_ns)
         if isinstance(event, Exec) and container:
             if event.ret >= 0:
-                facts = self.containers.get(container)
-                self.executed.note(container, facts.image_digest if facts is not None else None, event.path)
+                self.used(container, event.path)
             effects.append(Send(EventsSeen(node=self.node, events=(event,))))
         return effects
 
@@ -177,7 +183,7 @@ class Core(Context):
             self.containers[facts.id] = facts
             if facts.cgroup_id:
                 self._cgroups[facts.cgroup_id] = facts.id
-        self.executed.identified(facts.id, facts.image_digest)
+        self.in_use.identified(facts.id, facts.image_digest)
         effects: list[Effect] = []
         if facts != known:
             effects.append(Send(ContainerSeen(node=self.node, time_ns=now_ns, container=facts)))
@@ -198,6 +204,11 @@ class Core(Context):
     def processes(self, snapshot: Iterable[Process]) -> None:
         """Start-up state: processes that were there before the sensor."""
         self.watch.processes.load(snapshot)
+
+    def used(self, container: str, path: str) -> None:
+        """`path` was executed or mapped in `container`, now or before the sensor came."""
+        facts = self.containers.get(container)
+        self.in_use.note(container, facts.image_digest if facts is not None else None, path)
 
     def cgroup_known(self, cgroup_id: int, container_id: str) -> None:
         """Start-up state: the cgroup of a container that was there before the sensor."""

@@ -48,10 +48,10 @@ from shipwall.agent.sweep import Sweep
 from shipwall.journeys.collect import KEY_NAME, seal_with
 from shipwall.journeys.promote import recover_promotions
 from shipwall.journeys.respond import Responder
-from shipwall.kernel.cgroups import find_path, list_containers, unified_mount
+from shipwall.kernel.cgroups import find_path, list_containers, list_descendants, read_pids, unified_mount
 from shipwall.kernel.cost import Cost
 from shipwall.kernel.process_details import read_details
-from shipwall.kernel.processes import read_processes
+from shipwall.kernel.processes import read_mapped, read_processes
 from shipwall.kernel.pulse import Pulse
 from shipwall.kernel.rootfs import read_accounts
 from shipwall.kernel.sensor import CHILDREN, EVENTS, KILL_DRIFT, NOTHING_COUNTED, Sensor
@@ -65,6 +65,7 @@ from shipwall.model.wire import AlertRaised, AnyMessage, Command, CommandResult,
 from shipwall.response.plan import Plan
 from shipwall.response.policy import ResponsePolicy, parse_response_policy
 from shipwall.runtime.lower import lower
+from shipwall.runtime.observed import MAPPING_CALL
 from shipwall.runtime.rule_costs import RuleCosts
 from shipwall.runtime.rules.calls import read_calls
 from shipwall.runtime.rules.paths import read_paths
@@ -174,7 +175,9 @@ class Agent:
 
     def _start_sensor(self, sensor: Sensor) -> None:
         self.core.processes(read_processes())
-        sensor.set_rules(lower(self.core.watch.rules), read_calls(self.core.watch.rules))
+        calls = read_calls(self.core.watch.rules)
+        self.core.rules_ask_mappings = MAPPING_CALL in calls
+        sensor.set_rules(lower(self.core.watch.rules, {MAPPING_CALL}), {*calls, MAPPING_CALL})
         sensor.set_open_prefixes(read_paths(self.core.watch.rules).prefixes)  # for cgroups that are told of unfiltered
         if (host := read_accounts(os.getpid())) is not None:
             self.core.accounts_known("", host)
@@ -248,6 +251,7 @@ class Agent:
         found = self._watch_containers()
         for container in self.engine_watch.list_containers():
             if container in found:
+                self._note_running(container, found[container])
                 self.engine_watch.look_up(container, found[container])
         if self.sweep is not None:
             for alert in self.sweep(self.functions["admission"], time.time_ns()):
@@ -255,6 +259,16 @@ class Agent:
                 with self._core_lock:
                     effects = self.core.handle_alert(alert, time.time_ns())
                 self._perform(effects)
+
+    def _note_running(self, container: str, cgroup_id: int) -> None:
+        """What a container that was there before the sensor has executed and mapped: no event will tell that."""
+        folder = find_path(cgroup_id)
+        if self.sensor is None or folder is None:
+            return
+        used = {path for below in list_descendants(folder) for pid in read_pids(below) for path in read_mapped(pid)}
+        with self._core_lock:
+            for path in used:
+                self.core.used(container, path)
 
     def _identify(self, record: dict[str, Any]) -> ImageIdentity | None:
         config = str(record.get("Id", ""))
@@ -463,7 +477,7 @@ class Agent:
     def _keep_observed(self) -> None:
         self._observed_due = time.monotonic() + OBSERVED_S
         with self._core_lock:
-            changed = self.core.executed.take_changed()
+            changed = self.core.in_use.take_changed()
         try:
             for image, paths in changed.items():
                 self.observed.add(image, paths, time.time_ns())

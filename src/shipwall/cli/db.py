@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from shipwall.cli.output import Output, OutputOption
+from shipwall.cli.sources import AdvisoryOptions, ArchiveOption, CacheOption, KeyringOption, OfflineOption, SuiteOption
 
 if TYPE_CHECKING:
     from shipwall.journeys.advisories import Outcome
@@ -150,8 +151,11 @@ def update(
 
 @app.command("import")
 def import_(
-    files: Annotated[list[Path], typer.Argument(help="one signed database, or with --format files and folders of a feed")],
-    kind: Annotated[str, typer.Option("--format", help="osv, debian-tracker, alpine-secdb, kev, epss")] = "",
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="one signed database; with --format files and folders of a feed, or images for debian-archive"),
+    ],
+    kind: Annotated[str, typer.Option("--format", help="osv, debian-tracker, alpine-secdb, kev, epss, debian-archive")] = "",
     feed: Annotated[str, typer.Option("--feed", help="name of the feed; default: the file's name up to its first dot")] = "",
     key: Annotated[
         list[Path] | None, typer.Option("--key", help="public key that may have signed; default: trusted keys advisories*")
@@ -160,6 +164,11 @@ def import_(
     to: Annotated[
         Path | None, typer.Option("--to", help="database file to write; default: advisories/ in the state folder")
     ] = None,
+    archive: ArchiveOption = "",
+    suite: SuiteOption = None,
+    keyring: KeyringOption = None,
+    cache: CacheOption = None,
+    offline: OfflineOption = False,
     state: StateOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -167,6 +176,9 @@ def import_(
 
     Files may be zip, JSON, JSON lines or folders of JSON, also gzip or zstd. A feed of the same name is replaced. A record that cannot be
     read is skipped, counted and shown; a file of which most are, or more than ten and a tenth of all, is refused.
+
+    --format debian-archive takes images (as image scan names them) and asks their distribution's security archive, through apt's signed
+    metadata, about their packages. The feed then judges these packages and speaks of no other; name all images it is for.
 
     Exit codes: 0 imported; 3 a file is not of the format; 4 signature, digest or age of a signed database is refused; 8 disk.
 
@@ -177,6 +189,8 @@ def import_(
       shipwall db import --format osv all.zip --feed pypi --to advisories.sqlite
 
       shipwall db import --format epss epss.csv.gz --to advisories.sqlite
+
+      shipwall db import --format debian-archive localhost:5000/prod/shop:1 shop.tar --to advisories.sqlite
     """
     import time
 
@@ -186,6 +200,11 @@ def import_(
     from shipwall.journeys.advisories import import_files
 
     path = to or _database(None, state)
+    if kind == "debian-archive":
+        options = AdvisoryOptions(archive, suite, keyring, cache, offline)
+        _show_outcomes([_ask_archive(files, path, options, state)], output)
+        _judge_fleet(path, state, output)
+        return
     if kind:
         with progress() as say:
             outcomes = import_files(files, kind, path, time.time_ns(), feed=feed, say=say)
@@ -202,6 +221,18 @@ def import_(
             f"imported into {neutral(str(path))}, signed by {', '.join(neutral(one.name) for one in signers)}", markup=False
         )
     _judge_fleet(path, state, output)
+
+
+def _ask_archive(images: list[Path], database: Path, options: AdvisoryOptions, state: Path | None) -> Outcome:
+    import time
+
+    from shipwall.cli.sources import inventories_of, open_archive, progress
+    from shipwall.journeys.archive_feed import import_archive
+    from shipwall.journeys.scan import list_image
+
+    with progress() as say, open_archive(options, say) as archive:
+        listed = [list_image(str(one), inventories=inventories_of(state), say=say) for one in images]
+        return import_archive(database, archive, listed, time.time_ns())
 
 
 @app.command()

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from shipwall.cli import fleet, image_build, image_diff, promotion, rebuild
+from shipwall.cli import fleet, image_build, image_diff, image_layers, promotion, rebuild
 from shipwall.cli.inventory_output import ListOutput, ListOutputOption, render_inventory, show_inventory
 from shipwall.cli.judgements import (
     FailOnOption,
@@ -184,6 +184,7 @@ def list_packages(
 
 
 image_diff.register(app)
+image_layers.register(app)
 promotion.register(app)
 rebuild.register(app)
 image_build.register(app)

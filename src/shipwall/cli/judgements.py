@@ -29,7 +29,7 @@ IgnoreOption = Annotated[
 ]
 
 ObservedOption = Annotated[
-    bool, typer.Option("--observed", help="mark findings by whether the sensor saw their package executed on this host")
+    bool, typer.Option("--observed", help="mark findings by whether the sensor saw their package executed or mapped on this host")
 ]
 
 
@@ -63,7 +63,7 @@ def load_judgements(source: str, vex: list[Path] | None, ignore: list[Path] | No
 
 
 def mark_observed(refine: Refine, observed: Path) -> Refine:
-    """`refine`, after each finding was marked by whether its package was seen executed on this host."""
+    """`refine`, after each finding was marked by whether its package was seen executed or mapped on this host."""
     import msgspec
 
     from shipwall.adapters.observed import Observed

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shipwall.cli.judgements import ObservedOption
 from shipwall.cli.output import Output, OutputOption, console, neutral, print_json, stderr
 from shipwall.cli.sources import (
     AdvisoryOptions,
@@ -52,6 +53,7 @@ def gate(
     image: ImageArgument,
     policy: PolicyOption,
     to: TargetOption = "",
+    observed: ObservedOption = False,
     output: OutputOption = Output.TABLE,
     archive: ArchiveOption = "",
     suite: SuiteOption = None,
@@ -62,6 +64,9 @@ def gate(
     state: StateOption = None,
 ) -> None:
     """May an image be promoted? Lists, scans and judges it anew, and names every reason with its evidence and the way to pass.
+
+    Findings are set aside by what the policy names, and by nothing else: docs/formats/policy.md. With --observed its conditions may ask
+    `finding.in_use`.
 
     Exit codes: 0 it may; 1 it may not; 3 the policy or the image is wrong; 6 registry not reached.
 
@@ -74,11 +79,15 @@ def gate(
     from shipwall.adapters.instance import find_instance
     from shipwall.adapters.keys import Keys
     from shipwall.adapters.report import Reporter
-    from shipwall.journeys.promote import judge_image
+    from shipwall.journeys.promote import judge_image, load_policy
 
-    instance, rules = find_instance(state), _load_policy(policy)
+    instance, rules = find_instance(state), load_policy(policy)
     with open_place(image, allow_http) as place:
-        scanned = examine_source(place.source, AdvisoryOptions(archive, suite, keyring, cache, offline), allow_http, state)
+        scanned = examine_source(
+            place.source, AdvisoryOptions(archive, suite, keyring, cache, offline), allow_http, state, observed=observed
+        )
+        for notice in scanned.result.notices:
+            stderr.print(f"shipwall: {neutral(notice)}", markup=False)
         judged = judge_image(
             place.registry,
             place.repository,
@@ -106,6 +115,9 @@ def sign(
         str, typer.Option("--built", help="answer of `image build --output json` ('-': standard input): signs provenance too")
     ] = "",
     scan: Annotated[bool, typer.Option("--scan/--no-scan", help="scan it and sign the findings")] = True,
+    vex: Annotated[
+        list[Path] | None, typer.Option("--vex", metavar="FILE", help="OpenVEX document to sign too; repeatable")
+    ] = None,
     output: OutputOption = Output.TABLE,
     archive: ArchiveOption = "",
     suite: SuiteOption = None,
@@ -117,21 +129,27 @@ def sign(
 ) -> None:
     """Sign what is known of an image (SBOM, scan, and with --built the provenance) and put it beside the image in its registry.
 
-    Exit codes: 0 signed; 3 --built is of another image; 4 the key may be read by others; 6 registry not reached, or nothing to scan with.
+    With --vex also what you say of its findings: a policy counts it that names your key under `findings: {vex: […]}`.
+
+    Exit codes: 0 signed; 3 --built is of another image, or --vex no OpenVEX document; 4 the key may be read by others; 6 registry not
+    reached, or nothing to scan with.
 
     Examples:
 
       shipwall image sign 127.0.0.1:5000/dev/shop:1
 
       shipwall image build ./shop --to 127.0.0.1:5000/dev/shop:1 --output json | shipwall image sign 127.0.0.1:5000/dev/shop:1 --built -
+
+      shipwall image sign 127.0.0.1:5000/dev/shop:1 --no-scan --key vendor --vex vendor.openvex.json
     """
     from shipwall.adapters.instance import find_instance
     from shipwall.adapters.keys import Keys
     from shipwall.adapters.report import Reporter
     from shipwall.journeys.scan import list_image
-    from shipwall.journeys.sign import facts_of_build, sign_image
+    from shipwall.journeys.sign import facts_of_build, load_openvex, sign_image
 
     instance = find_instance(state)
+    documents = load_openvex(vex or ())
     with open_place(image, allow_http) as place:
         facts = facts_of_build(_read_built(built, place), {}) if built else None
         if scan:
@@ -152,6 +170,7 @@ def sign(
             Keys(instance.keys).signer(key),
             time.time_ns(),
             Reporter(instance.link_socket),
+            documents,
         )
     if output is Output.JSON:
         print_json({"image": place.manifest, "key": key, "signed": signed})
@@ -163,7 +182,8 @@ def sign(
 def verify(
     image: ImageArgument,
     require: Annotated[
-        list[str] | None, typer.Option("--require", help="kind that must be there and verify; repeatable: sbom, scan, provenance")
+        list[str] | None,
+        typer.Option("--require", help="kind that must be there and verify; repeatable: sbom, scan, provenance, vex"),
     ] = None,
     output: OutputOption = Output.TABLE,
     allow_http: HttpOption = False,
@@ -222,6 +242,7 @@ def promote(
     policy: PolicyOption,
     to: TargetOption = "",
     tag: Annotated[str, typer.Option("--tag", help="tag in the target; default: that of IMAGE")] = "",
+    observed: ObservedOption = False,
     output: OutputOption = Output.TABLE,
     archive: ArchiveOption = "",
     suite: SuiteOption = None,
@@ -246,15 +267,19 @@ def promote(
     from shipwall.adapters.keys import Keys
     from shipwall.adapters.registry import Registry
     from shipwall.adapters.report import Reporter
-    from shipwall.journeys.promote import promote_image, recover_promotions
+    from shipwall.journeys.promote import load_policy, promote_image, recover_promotions
 
-    instance, rules = find_instance(state), _load_policy(policy)
+    instance, rules = find_instance(state), load_policy(policy)
     report = Reporter(instance.link_socket)
     for one in recover_promotions(instance, lambda host: Registry(host, allow_http=allow_http), time.time_ns(), report):
         words = f"{one.outcome} the promotion of {one.plan.manifest} to {one.plan.target}: {one.why}"
         stderr.print(f"shipwall: {neutral(words)}", markup=False)
     with open_place(image, allow_http) as place:
-        scanned = examine_source(place.source, AdvisoryOptions(archive, suite, keyring, cache, offline), allow_http, state)
+        scanned = examine_source(
+            place.source, AdvisoryOptions(archive, suite, keyring, cache, offline), allow_http, state, observed=observed
+        )
+        for notice in scanned.result.notices:
+            stderr.print(f"shipwall: {neutral(notice)}", markup=False)
         done = promote_image(
             place.registry,
             place.repository,
@@ -278,16 +303,6 @@ def promote(
             console.print(f"promoted to {neutral(name)}{':' + done.tag if done.tag else ''}@{place.manifest}", markup=False)
     if not done.judged.verdict.allowed:
         raise typer.Exit(1)
-
-
-def _load_policy(path: Path) -> Policy:
-    from shipwall.supply.policy import MAX_POLICY_BYTES, parse_policy
-
-    try:
-        with path.open("rb") as file:
-            return parse_policy(file.read(MAX_POLICY_BYTES + 1), str(path))
-    except OSError as error:
-        raise StorageError(str(path), error.strerror or str(error), "name a readable policy file") from error
 
 
 def _known_bases(policy: Policy, state: Path | None) -> tuple[ImageIdentity, ...]:

@@ -111,23 +111,38 @@ def open_archive(options: AdvisoryOptions, say: Callable[[str], None]) -> Debian
 
 
 def examine_source(
-    source: str, options: AdvisoryOptions, allow_http: bool, state: Path | None, engine: Path | None = None
+    source: str,
+    options: AdvisoryOptions,
+    allow_http: bool,
+    state: Path | None,
+    engine: Path | None = None,
+    *,
+    observed: bool = False,
+    database: Path | None = None,
+    platform: str = "",
 ) -> ScanReport:
-    """The image of `source`, listed and scanned as the options of a command say."""
-    from shipwall.adapters.instance import find_instance
-    from shipwall.journeys.scan import find_database, scan_image
+    """The image of `source`, listed and scanned as the options of a command say; marked by what was seen in use where `observed`.
 
-    with progress() as say, open_archive(options, say) as advisories:
+    A `database` that is named judges alone.
+    """
+    from shipwall.adapters.instance import find_instance
+    from shipwall.cli.judgements import mark_observed
+    from shipwall.journeys.scan import as_found, find_database, scan_image
+
+    instance = find_instance(state)
+    with progress() as say, contextlib.nullcontext() if database else open_archive(options, say) as advisories:
         return scan_image(
             source,
             advisories,
             time.time_ns(),
-            database=find_database(None, find_instance(state).advisories),
+            database=find_database(database, instance.advisories),
             engine_socket=engine,
             allow_http=allow_http,
+            platform=platform,
             inventories=inventories_of(state),
             fleet=fleet_of(state),
             say=say,
+            refine=mark_observed(as_found, instance.observed) if observed else as_found,
         )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from shipwall.adapters.files import locked, write_whole
+from shipwall.adapters.files import locked, read_bounded, write_whole
 from shipwall.adapters.instance import Instance
 from shipwall.adapters.journal import Entry, Journal
 from shipwall.adapters.keys import PROMOTION_KEY, Keys
@@ -28,7 +28,7 @@ from shipwall.model.promotion import PROMOTION_TYPE, Promotion
 from shipwall.model.verdict import Verdict
 from shipwall.model.wire import ImageStep, Message
 from shipwall.supply.gate import decide_promotion
-from shipwall.supply.policy import Policy
+from shipwall.supply.policy import MAX_POLICY_BYTES, Policy, parse_policy
 from shipwall.supply.statements import (
     VERDICT_TYPE,
     VerifiedStatement,
@@ -37,6 +37,7 @@ from shipwall.supply.statements import (
     verdict_statement,
     verify_promotion,
 )
+from shipwall.supply.vex import MAX_VEX_BYTES
 
 ACT = "promote"
 MAX_RESUME_NS = 3600 * 10**9
@@ -94,6 +95,28 @@ def promotions_journal(instance: Instance) -> Journal:
     return Journal(instance.state / "promotions.jsonl")
 
 
+def load_policy(path: Path) -> Policy:
+    """The policy in the file `path`, with the VEX documents and ignore files that it names beside it. Raises InputError, StorageError.
+
+    Trust: a named file must lie in the policy's folder after every link is followed: whoever keeps the policy keeps it too.
+    On failure of any of them: closed, there is no policy.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_POLICY_BYTES + 1)
+        folder = path.absolute().parent.resolve(strict=True)
+    except OSError as error:
+        raise StorageError(str(path), error.strerror or str(error), "name a readable policy file") from error
+
+    def read_beside(name: str) -> bytes:
+        place = (folder / name).resolve()
+        if not place.is_relative_to(folder):
+            raise InputError(f"{path}: {name}", "is a link that leads out of the policy's folder", "put the file itself there")
+        return read_bounded(place, MAX_VEX_BYTES)
+
+    return parse_policy(data, str(path), read_beside)
+
+
 def judge_image(
     registry: Registry,
     repository: str,
@@ -114,7 +137,8 @@ def judge_image(
         raise InputError(f"inventory of {repository}", "is not of an image", "list the image itself")
     found = load_statements(registry, repository, inventory.image.manifest, keys.public())
     route = policy.find_route(repository, target)
-    verdict = decide_promotion(policy, route[0] if route else None, inventory, scan, statements_of(found), now_ns, known)
+    source = f"{registry.host}/{repository}@{inventory.image.manifest}"
+    verdict = decide_promotion(policy, route[0] if route else None, inventory, scan, statements_of(found), now_ns, known, source)
     judged = Judged(
         image=inventory.image,
         repository=repository,
@@ -162,6 +186,9 @@ def promote_image(
         return Promoted(judged=judged)
     # 2 sign
     signer = keys.signer(PROMOTION_KEY)
+    verdict = sign_statement(
+        verdict_statement(judged.verdict, judged.image.manifest, repository, judged.target, policy.digest, now_ns), signer
+    )
     promotion = Promotion(
         image=judged.image,
         registry=registry.host,
@@ -169,8 +196,8 @@ def promote_image(
         policy=policy.digest,
         time_ns=now_ns,
         by_key=signer.public.key_id,
+        verdict=digest_of(verdict),
     )
-    verdict = verdict_statement(judged.verdict, judged.image.manifest, repository, judged.target, policy.digest, now_ns)
     plan = Plan(
         registry=registry.host,
         repository=repository,
@@ -178,7 +205,7 @@ def promote_image(
         tag=tag,
         manifest=judged.image.manifest,
         artifacts=tuple(one.artifact for one in judged.statements if isinstance(one.statement, VerifiedStatement)),
-        verdict=sign_statement(verdict, signer).decode(),
+        verdict=verdict.decode(),
         promotion=sign_statement(promotion_statement(promotion), signer).decode(),
         time_ns=now_ns,
     )

@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -24,6 +24,7 @@ from shipwall.supply.join import join_findings
 from shipwall.supply.match_advisories import is_judgeable, match_advisories
 
 if TYPE_CHECKING:
+    from shipwall.adapters.debian_archive import Advisories as ArchiveAdvisories
     from shipwall.adapters.debian_archive import DebianArchive
     from shipwall.model.wire import Message
     from shipwall.supply.archive_index import ArchivePackage
@@ -230,7 +231,8 @@ def _judge_by_all(
     if nothing_held is not None and failure is not None:
         return by_archive, failure
     # What the archive does not judge (packages of other kinds), the database does, or says why not.
-    skipped = [one for one in by_archive.skipped if not one.reason.startswith("no advisories for ")]
+    told = set(by_database.skipped)
+    skipped = [one for one in by_archive.skipped if one not in told and not one.reason.startswith("no advisories for ")]
     times = [time_ns for time_ns in (by_database.advisories_time_ns, by_archive.advisories_time_ns) if time_ns]
     return (
         ScanResult(
@@ -263,20 +265,40 @@ def _judge_by_database(inventory: Inventory, database: AdvisoryDb, now_ns: int) 
     )
 
 
-def _judge_by_archive(inventory: Inventory, archive: DebianArchive, now_ns: int) -> tuple[ScanResult, ShipwallError | None]:
-    from shipwall.supply.match import find_updates, render_findings
+class ArchiveWord(NamedTuple):
+    """What an archive says of an inventory's packages: `advisories` as it gave them, `updates` of what is behind, and their changelogs.
+
+    `skipped`: packages whose versions could not be compared.
+    """
+
+    advisories: ArchiveAdvisories
+    updates: list[Update]
+    changelogs: dict[tuple[str, str], tuple[ArchivePackage, bytes] | Skipped]
+    skipped: list[Skipped]
+
+
+def ask_archive(inventory: Inventory, archive: DebianArchive, now_ns: int) -> ArchiveWord:
+    """What `archive` says of the Debian packages of `inventory`. *Raises* as `DebianArchive.load_advisories`."""
+    from shipwall.supply.match import find_updates
 
     packages = [package for package in inventory.packages if package.ecosystem == "deb"]
     # An image of `all` packages alone still needs some index: every architecture's repeats them.
     architectures = {package.arch for package in packages} - {"all", ""} or {"amd64"}
     names, sources = {package.name for package in packages}, {package.source for package in packages}
+    advisories = archive.load_advisories(inventory.distribution, architectures, names, sources, now_ns)
+    updates, skipped = find_updates(inventory, advisories.packages)
+    return ArchiveWord(advisories, updates, archive.load_changelogs(_carriers(updates, advisories.packages)), skipped)
+
+
+def _judge_by_archive(inventory: Inventory, archive: DebianArchive, now_ns: int) -> tuple[ScanResult, ShipwallError | None]:
+    from shipwall.supply.match import render_findings
+
     try:
-        advisories = archive.load_advisories(inventory.distribution, architectures, names, sources, now_ns)
+        advisories, updates, changelogs, skipped_packages = ask_archive(inventory, archive, now_ns)
     except (UnsupportedError, RemoteError) as error:
-        skipped = Skipped(what=f"findings of {len(packages)} packages", reason=error.line(), packages=len(packages))
+        count = sum(package.ecosystem == "deb" for package in inventory.packages)
+        skipped = Skipped(what=f"findings of {count} packages", reason=error.line(), packages=count)
         return ScanResult(findings=(), skipped=(skipped,)), error
-    updates, skipped_packages = find_updates(inventory, advisories.packages)
-    changelogs = archive.load_changelogs(_carriers(updates, advisories.packages))
     findings, skipped_changelogs = render_findings(updates, changelogs, inventory.distribution)
     return (
         ScanResult(

@@ -7,12 +7,15 @@ referrers API, its client enters it into the fallback index: children first, the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from shipwall.adapters.files import read_bounded
 from shipwall.adapters.registry import OCI_MANIFEST, Manifest, Registry
 from shipwall.adapters.report import no_report
+from shipwall.lang.strict_json import parse_json
 from shipwall.model.digest import Digest, ImageIdentity, digest_of, parse_digest
 from shipwall.model.errors import InputError, RemoteError, TrustError, UnsupportedError
 from shipwall.model.finding import ScanResult
@@ -22,6 +25,7 @@ from shipwall.model.wire import ImageStep, Message
 from shipwall.supply.dsse import MAX_ENVELOPE_BYTES, PublicKeys, Signer
 from shipwall.supply.statements import (
     PAYLOAD_TYPE,
+    VEX_TYPE,
     BuildFacts,
     Material,
     RefusedStatement,
@@ -33,7 +37,9 @@ from shipwall.supply.statements import (
     scan_statement,
     sign_statement,
     verify_statement,
+    vex_statement,
 )
+from shipwall.supply.vex import MAX_VEX_BYTES
 
 if TYPE_CHECKING:
     from shipwall.journeys.build import Built
@@ -80,8 +86,10 @@ def sign_image(
     signer: Signer,
     now_ns: int,
     report: Callable[[Message], None] = no_report,
+    vex: Sequence[Mapping[str, Any]] = (),
 ) -> tuple[Signed, ...]:
-    """The statements now beside the image of `inventory` in `repository`, signed by `signer`: SBOM, and scan and provenance where given.
+    """The statements now beside the image of `inventory` in `repository`, signed by `signer`: SBOM, and scan, provenance and `vex` (OpenVEX
+    documents) where given.
 
     Trust: the image must be in the repository; nothing is said about what is not there. Raises RemoteError, InputError.
     """
@@ -92,6 +100,7 @@ def sign_image(
         statements.append(scan_statement(scan, subject.digest, repository, now_ns))
     if build is not None:
         statements.append(provenance_statement(build, subject.digest, repository))
+    statements += [vex_statement(document, subject.digest, repository) for document in vex]
     signed = []
     for statement in statements:
         envelope = sign_statement(statement, signer)
@@ -132,6 +141,17 @@ def facts_of_build(built: Built, parameters: Mapping[str, str]) -> BuildFacts:
         started_ns=built.started_ns,
         finished_ns=built.finished_ns,
     )
+
+
+def load_openvex(paths: Sequence[Path]) -> tuple[dict[str, Any], ...]:
+    """The OpenVEX documents in the files `paths`, as they will be signed. Raises InputError, StorageError."""
+    documents = []
+    for path in paths:
+        document = parse_json(read_bounded(path, MAX_VEX_BYTES), str(path), MAX_VEX_BYTES)
+        if not isinstance(document, dict) or not str(document.get("@context", "")).startswith(VEX_TYPE):
+            raise InputError(str(path), "is not OpenVEX: its @context does not say so", "sign an OpenVEX document")
+        documents.append(document)
+    return tuple(documents)
 
 
 def attach_envelope(registry: Registry, repository: str, subject: Manifest, envelope: bytes, predicate_type: str) -> Digest:

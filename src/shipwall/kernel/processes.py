@@ -7,8 +7,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from shipwall.kernel.capture import parse_maps
 from shipwall.model.container import Process
 
+_MAX_MAPS_BYTES = 4 * 1024 * 1024
 _TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
@@ -18,6 +20,18 @@ def read_processes() -> Iterator[Process]:
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit() and (process := _read(folder, boot_ns)) is not None:
             yield process
+
+
+def read_mapped(pid: int) -> frozenset[str]:
+    """The files that the process has mapped executable (its program, loader and libraries), as it sees them. Empty when it is gone."""
+    try:
+        with Path(f"/proc/{pid}/maps").open("rb") as file:
+            mappings = parse_maps(file.read(_MAX_MAPS_BYTES))
+    except OSError:
+        return frozenset()
+    return frozenset(
+        one.name.removesuffix(" (deleted)") for one in mappings if one.flags[2:3] == "x" and one.name.startswith("/")
+    )
 
 
 def _read(folder: Path, boot_ns: int) -> Process | None:

@@ -49,7 +49,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     `fixed_version` is empty when no fix exists. `aliases` are all other ids of the same problem (one finding per problem and package).
     `source` names the feed that said it. `severity_source`: who gave the severity (the distribution's feed first; else `cvss`).
     `score`: CVSS base score of `vector`, None when no vector is known. `reason`: why the package is affected, in one line.
-    `in_use`: whether the sensor saw a file of the package executed or mapped; None when nobody looked.
+    `in_use`: whether the sensor saw a file of the package executed or mapped; None when nobody looked or its use cannot be seen.
     """
 
     id: str

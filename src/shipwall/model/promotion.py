@@ -12,7 +12,8 @@ PROMOTION_TYPE = "urn:shipwall:predicate:promotion:v1"
 class Promotion(msgspec.Struct, frozen=True, kw_only=True):
     """`image` passed `policy` and was copied to `repository` (without registry, `prod/shop`) of `registry`.
 
-    `writable`: absolute paths the image declares it writes to, `exec` ones apart; both from its labels when it was promoted.
+    `verdict` is the digest of the signed verdict beside the image (empty in promotions of before): what passed, and all that was set aside
+    for it.
     """
 
     image: ImageIdentity
@@ -21,3 +22,4 @@ class Promotion(msgspec.Struct, frozen=True, kw_only=True):
     policy: Digest
     time_ns: int
     by_key: str = ""
+    verdict: Digest = ""

@@ -1,15 +1,35 @@
-"""Which files of which image the sensor saw executed: what is in use, told apart from what only lies there."""
+"""Which files of which image the sensor saw executed or mapped: what is in use, told apart from what only lies there."""
 
 from __future__ import annotations
 
 from shipwall.model.digest import Digest
+from shipwall.model.event import Call
+
+MAPPING_CALL = "mmap"
+"""The call that loads libraries. Hot, so it is read only because somebody asks: executable mappings alone are told (`abi.calls`)."""
+
+_PROT_EXEC, _MAP_ANONYMOUS = 0x4, 0x20
 
 MAX_PATHS = 20_000
 MAX_CONTAINERS = 1_000
 MAX_WAITING = 200
 
 
-class Executed:
+def mapped_path(event: Call) -> str:
+    """The file that `event` mapped executable, as the kernel calls it; empty when it did not.
+
+    The dynamic loader itself is mapped by the kernel during exec, so it is not told; it comes with the C library, which is.
+    """
+    if event.syscall != MAPPING_CALL or -4096 < event.ret < 0 or not event.descriptors:
+        return ""
+    if not event.raw[2] & _PROT_EXEC or event.raw[3] & _MAP_ANONYMOUS:
+        return ""
+    file = event.descriptors[0]
+    # A file in memory has no place in an image; its name may be any.
+    return file.path if file.type == "file" and not file.path.startswith("/memfd:") else ""
+
+
+class SeenInUse:
     """Paths by image digest; those of a container whose image is not known yet wait for it, bounded. One caller at a time."""
 
     def __init__(self) -> None:
@@ -19,7 +39,7 @@ class Executed:
         self._waiting: dict[str, set[str]] = {}
 
     def note(self, container: str, image: Digest | None, path: str) -> None:
-        """`path` was executed in `container`, which is of `image` (None: not known yet)."""
+        """`path` was executed or mapped in `container`, which is of `image` (None: not known yet)."""
         if not path.startswith("/"):
             return
         if image is None:

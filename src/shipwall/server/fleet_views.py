@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,11 @@ from shipwall.model.digest import parse_digest
 from shipwall.model.errors import InputError
 from shipwall.model.finding import Finding, Severity
 from shipwall.supply.fleet import Component
+from shipwall.supply.layer_owners import command_of, layers_below, mended_by
 
 SHOWN_IMAGES = 200
 SHOWN_NEWS = 40
 _ORDER = list(reversed(Severity))
-_NO_OPERATION = re.compile(r"^/bin/sh -c #\(nop\)\s*")
 Row = dict[str, Any]
 
 
@@ -75,7 +74,7 @@ def show_image(path: Path, digest: str) -> Row | None:
             for one in fleet.news(20, image.number)
         ]
         judged, unjudged = fleet.judged(), len(fleet.unjudged().intersection(components))
-    below = len(base.identity.diff_ids) if base is not None else 0
+    below = layers_below(image.identity, base.identity if base is not None else None)
     findings = [_finding(finding, places.get(number, NO_LAYER), below) for number, own in verdicts.items() for finding in own]
     findings.sort(key=lambda one: (_ORDER.index(Severity(one["severity"])), one["package"], one["id"]))
     return _image(image) | {
@@ -90,7 +89,7 @@ def show_image(path: Path, digest: str) -> Row | None:
 
 
 def _layers(
-    image: FleetImage, below: int, history: tuple[str, ...], places: dict[int, int], components: dict[int, Component],
+    image: FleetImage, below: int | None, history: tuple[str, ...], places: dict[int, int], components: dict[int, Component],
     verdicts: dict[int, list[Finding]],
 ) -> list[Row]:  # fmt: skip
     rows = []
@@ -98,29 +97,21 @@ def _layers(
         own = [number for number, place in places.items() if place == index]
         names = sorted({components[number].package.name for number in own})
         rows.append(
-            {"index": index + 1, "diff_id": diff_id, "command": _NO_OPERATION.sub("", history[index]) if history else "",
-             "from_base": index < below, "packages": len(own), "names": names[:8],
+            {"index": index + 1, "diff_id": diff_id, "command": command_of(history[index]) if history else "",
+             "of": "not known" if below is None else "base" if index < below else "this image", "packages": len(own), "names": names[:8],
              "findings": sum(len(verdicts.get(number, ())) for number in own)}
         )  # fmt: skip
     return rows
 
 
-def _finding(finding: Finding, layer: int, below: int) -> Row:
+def _finding(finding: Finding, layer: int, below: int | None) -> Row:
     package = finding.package
     return {
         "id": finding.id, "severity": finding.severity.value, "score": finding.score, "package": package.name,
         "version": package.version, "type": package.ecosystem, "fixed": finding.fixed_version, "state": finding.state.value,
         "summary": finding.summary, "reason": finding.reason, "source": finding.source, "aliases": finding.aliases,
-        "layer": None if layer == NO_LAYER else layer + 1, "mended_by": _mended_by(finding, layer, below),
+        "layer": None if layer == NO_LAYER else layer + 1, "mended_by": mended_by(finding, None if layer == NO_LAYER else layer, below),
     }  # fmt: skip
-
-
-def _mended_by(finding: Finding, layer: int, below: int) -> str:
-    if not finding.fixed_version:
-        return "nobody yet"
-    if layer == NO_LAYER:
-        return "not known"
-    return "a newer base" if layer < below else "this image's build"
 
 
 def _image(image: FleetImage) -> Row:

@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from msgspec.structs import replace
-
 from shipwall.model.digest import ImageIdentity
 from shipwall.model.errors import InputError
 from shipwall.model.finding import Finding, ScanResult, Severity
 from shipwall.model.package import Inventory, Package, Skipped
 from shipwall.model.verdict import Evidence, Reason, Verdict
 from shipwall.supply.fail_on import find_failure
-from shipwall.supply.policy import DeniedPackage, Policy, RequiredAttestation, Route
-from shipwall.supply.statements import RefusedStatement, VerifiedStatement
+from shipwall.supply.policy import DeniedPackage, IgnoredFinding, Policy, Route
+from shipwall.supply.report.actions import list_actions
+from shipwall.supply.set_aside import finding_evidence, set_aside
+from shipwall.supply.statements import MAX_SKEW_NS, RefusedStatement, VerifiedStatement, is_young
 
 MAX_SHOWN_UNJUDGED = 20
-MAX_SKEW_NS = 300 * 10**9
-"""How far ahead of this clock another may be before its times count as unknown."""
 
 
 def decide_promotion(
@@ -29,12 +27,15 @@ def decide_promotion(
     statements: Sequence[VerifiedStatement | RefusedStatement],
     now_ns: int,
     known: Iterable[ImageIdentity] = (),
+    source: str = "",
 ) -> Verdict:
     """Whether the image of `inventory` may take `route` of `policy`, with EVERY reason against it.
 
-    `scan` is of that inventory; `statements` are those found beside the image, already verified (the refused ones are quoted where one is
-    missing); `known` images give meaning to manifest digests under `bases`. Every verdict names the digest of the policy.
-    Trust: a statement about another image does not count. Raises nothing. On failure (no route, unknown image or age): closed.
+    `scan` is of that inventory, with nothing set aside yet; `statements` are those found beside the image, already verified (the refused
+    ones are quoted where one is missing); `known` images give meaning to manifest digests under `bases`; `source` is how the image was
+    named. Every verdict names the digest of the policy, and every finding that was set aside, by what and why.
+    Trust: a statement about another image does not count; what may set findings aside, `set_aside` says. Raises nothing.
+    On failure (no route, unknown image or age): closed.
     """
     judged = Evidence(kind="policy", ref=policy.digest, detail=policy.name)
     if route is None:
@@ -47,24 +48,28 @@ def decide_promotion(
         message = "it is not known which image this inventory is of"
         step = "list the image itself: shipwall image list"
         return Verdict(allowed=False, reasons=(Reason(code="no-image", message=message, evidence=(judged,), next_step=step),))
+    aside = set_aside(policy, route, inventory, scan, statements, source, now_ns)
+    scan = aside.scan
     reasons = [
         *_denied_packages(policy, route, inventory),
-        *_findings(policy, route, inventory, scan, now_ns),
+        *_findings(policy, route, inventory, scan, aside.ended),
         *_unjudged(policy, route, (*inventory.skipped, *scan.skipped)),
         *_advisories(policy, route, scan, now_ns),
         *_attestations(policy, route, inventory.image, statements, now_ns),
         *_bases(policy, route, inventory.image, known),
     ]
     if reasons:
-        return Verdict(allowed=False, reasons=tuple(reasons))
-    message = f"passes {policy.name}: {len(inventory.packages)} packages, {len(scan.findings)} findings, every required statement is there"
+        return Verdict(allowed=False, reasons=(*reasons, *aside.reasons))
+    without = f" and {len(scan.suppressed)} set aside" if scan.suppressed else ""
+    counts = f"{len(inventory.packages)} packages, {len(scan.findings)} findings{without}"
+    message = f"passes {policy.name}: {counts}, every required statement is there"
     signed = tuple(
         Evidence(kind="statement", ref=one.envelope, detail=f"{one.kind} signed by {', '.join(one.signers)}")
         for one in statements
         if isinstance(one, VerifiedStatement) and one.subject == inventory.image.manifest
     )
     passed = Reason(code="passes-policy", message=message, evidence=(judged, *signed))
-    return Verdict(allowed=True, reasons=(passed, *_used_exceptions(policy, route, scan, now_ns)))
+    return Verdict(allowed=True, reasons=(passed, *aside.reasons))
 
 
 def _rule(policy: Policy, line: int) -> Evidence:
@@ -106,11 +111,9 @@ def _in_range(rule: DeniedPackage, package: Package) -> bool:
         return True  # a version that cannot be compared is not shown to be outside the range: closed
 
 
-def _ids(finding: Finding) -> set[str]:
-    return {finding.id, *finding.aliases}
-
-
-def _findings(policy: Policy, route: Route, inventory: Inventory, scan: ScanResult, now_ns: int) -> list[Reason]:
+def _findings(
+    policy: Policy, route: Route, inventory: Inventory, scan: ScanResult, ended: Sequence[tuple[IgnoredFinding, Finding]]
+) -> list[Reason]:
     if (route.fixable == "none" or route.limits or route.denials) and not scan.advisories:
         # No advisories were there to compare with: nothing found says nothing, whatever `unjudged` allows.
         evidence = (
@@ -120,59 +123,37 @@ def _findings(policy: Policy, route: Route, inventory: Inventory, scan: ScanResu
         message = "the findings of this image are not known: no advisories were read"
         step = "scan again where the distribution's security archive can be reached"
         return [Reason(code="findings-unknown", message=message, evidence=evidence, next_step=step)]
-    live = {rule.id for rule in route.ignored if now_ns < rule.until_ns}
-    counted = [finding for finding in scan.findings if not _ids(finding) & live]
     reasons = []
     if route.fixable == "none":
         fixable: dict[tuple[str, str], list[Finding]] = defaultdict(list)
-        for finding in counted:
+        for finding in scan.findings:
             if finding.fixed_version:
                 fixable[finding.package.source or finding.package.name, finding.package.source_version].append(finding)
         reasons += [_fixable(policy, route, source, found) for (source, _), found in sorted(fixable.items())]
     for severity, most in sorted(route.limits.items()):
-        found = [finding for finding in counted if finding.severity is severity]
+        found = [finding for finding in scan.findings if finding.severity is severity]
         if len(found) > most:
             reasons.append(_over_limit(policy, route, severity, most, found))
-    reasons += _denied_findings(policy, route, inventory, replace(scan, findings=tuple(counted)))
-    # An ignore that has run out is said only where it would have mattered.
-    for rule in route.ignored:
-        hit = [finding for finding in counted if rule.id in _ids(finding)]
-        if hit and rule.id not in live and (route.fixable == "none" or route.limits or route.denials):
-            message = f"the exception for {rule.id} has run out: {rule.reason}"
-            step = f"mend {rule.id}, or judge it anew and set a later `until`"
-            evidence = (_finding_evidence(hit[0]), _rule(policy, rule.line))
-            reasons.append(Reason(code="exception-expired", message=message, evidence=evidence, next_step=step))
+    reasons += _denied_findings(policy, route, inventory, scan)
+    # An exception that has run out is said only where it would have mattered.
+    for rule, hit in ended if route.fixable == "none" or route.limits or route.denials else ():
+        message = f"the exception for {rule.entry} has run out on {rule.entry.until}: {rule.entry.reason}"
+        step = f"mend {hit.id}, or judge it anew and set a later `until`"
+        file = (Evidence(kind="file", ref=rule.file.name, detail=rule.file.digest),) if rule.file is not None else ()
+        evidence = (finding_evidence(hit), *file, _rule(policy, rule.line))
+        reasons.append(Reason(code="exception-expired", message=message, evidence=evidence, next_step=step))
     return reasons
-
-
-def _used_exceptions(policy: Policy, route: Route, scan: ScanResult, now_ns: int) -> list[Reason]:
-    """What an allowed verdict left out of account, so that it is seen."""
-    reasons = []
-    for rule in route.ignored:
-        hit = [finding for finding in scan.findings if rule.id in _ids(finding)]
-        if hit and now_ns < rule.until_ns:
-            evidence = (*(_finding_evidence(finding) for finding in hit), _rule(policy, rule.line))
-            message = f"{rule.id} was ignored for {_span(rule.until_ns - now_ns)} more: {rule.reason}"
-            reasons.append(Reason(code="finding-ignored", message=message, evidence=evidence))
-    return reasons
-
-
-def _finding_evidence(finding: Finding) -> Evidence:
-    fixed = f"fixed in {finding.fixed_version}" if finding.fixed_version else "no fix known"
-    source = f", says {finding.source}" if finding.source else ""
-    detail = f"{finding.package.name} {finding.package.version}, {fixed}, severity {finding.severity}{source}"
-    return Evidence(kind="finding", ref=finding.id, detail=detail)
 
 
 def _fixable(policy: Policy, route: Route, source: str, found: list[Finding]) -> Reason:
     """One reason per source package: one update mends all its findings."""
     binaries = sorted({finding.package.name: finding.package for finding in found}.items())
-    fixed = sorted({finding.fixed_version for finding in found})
+    fixed = [action.to for action in list_actions(found)]  # the highest of each package: that ends all of them
     ids = sorted({finding.id for finding in found})
     installed = ", ".join(sorted({package.version for _, package in binaries}))
     message = f"{source} {installed} has {len(ids)} {'finding' if len(ids) == 1 else 'findings'} with a fix: {_listed(ids)}"
-    step = f"rebuild on a base, or with an upgrade, that has {source} {' / '.join(fixed)}"
-    evidence = [_finding_evidence(finding) for finding in sorted(found, key=lambda one: (one.id, one.package.name))]
+    step = f"rebuild on a base, or with an upgrade, that has {source} {' / '.join(dict.fromkeys(fixed))}"
+    evidence = [finding_evidence(finding) for finding in sorted(found, key=lambda one: (one.id, one.package.name))]
     files = {(package.evidence, package.layer) for _, package in binaries if package.evidence}
     evidence += [Evidence(kind="file", ref=path, detail=f"in layer {layer}" if layer else "") for path, layer in sorted(files)]
     return Reason(code="finding-fixable", message=message, evidence=(*evidence, _rule(policy, route.line)), next_step=step)
@@ -201,7 +182,7 @@ def _denied_findings(policy: Policy, route: Route, inventory: Inventory, scan: S
             step = f"update {_listed(mendable)}" if mendable else "remove the package, or ignore the id with a reason and an end"
         else:
             message, step = f"{shown} is true of this scan", "mend what it counts, or scan again"
-        evidence = (*(_finding_evidence(finding) for finding in found), _rule(policy, rule.line))
+        evidence = (*(finding_evidence(finding) for finding in found), _rule(policy, rule.line))
         reasons.append(Reason(code="finding-denied", message=message, evidence=evidence, next_step=step))
     return reasons
 
@@ -216,7 +197,7 @@ def _over_limit(policy: Policy, route: Route, severity: Severity, most: int, fou
     step = f"update {', '.join(sorted({finding.package.name for finding in mendable})[:10])}" if mendable else ""
     if len(found) - len(mendable) > most:
         step += ("; " if step else "") + "for those without a fix remove the package, or ignore the id with a reason and an end"
-    evidence = tuple(_finding_evidence(finding) for finding in sorted(found, key=lambda one: (one.id, one.package.name)))
+    evidence = tuple(finding_evidence(finding) for finding in sorted(found, key=lambda one: (one.id, one.package.name)))
     return Reason(code="findings-over-limit", message=message, evidence=(*evidence, _rule(policy, route.line)), next_step=step)
 
 
@@ -257,7 +238,7 @@ def _attestations(
         present = [one for one in statements if isinstance(one, VerifiedStatement) and one.kind == rule.kind]
         about = [one for one in present if one.subject == image.manifest]
         signed = [one for one in about if set(one.signers) & set(rule.by)]
-        if any(_young(one, rule, now_ns) for one in signed):
+        if any(is_young(one, rule.max_age_ns, now_ns) for one in signed):
             continue
         if signed:
             newest = max(signed, key=lambda one: one.time_ns)
@@ -289,12 +270,6 @@ def _attestations(
         step = f"have {' or '.join(rule.by)} sign it: shipwall image sign IMAGE"
         reasons.append(Reason(code=code, message=message, evidence=(*evidence, _rule(policy, rule.line)), next_step=step))
     return reasons
-
-
-def _young(statement: VerifiedStatement, rule: RequiredAttestation, now_ns: int) -> bool:
-    if rule.max_age_ns is None:
-        return True
-    return statement.time_ns > 0 and -MAX_SKEW_NS <= now_ns - statement.time_ns <= rule.max_age_ns
 
 
 def _bases(policy: Policy, route: Route, image: ImageIdentity, known: Iterable[ImageIdentity]) -> list[Reason]:

@@ -19,6 +19,7 @@ from shipwall.model.package import Distribution, Inventory, Package, Skipped
 from shipwall.model.verdict import Evidence
 from shipwall.supply.archive_index import ArchivePackage
 from shipwall.supply.changelog import find_fixes
+from shipwall.supply.makers import not_of_distribution
 from shipwall.supply.versions.deb import compare_versions, version_order
 
 
@@ -71,6 +72,8 @@ def find_updates(inventory: Inventory, archive: Iterable[ArchivePackage]) -> tup
             continue
         if update is not None:
             updates.append(update)
+        if foreign := not_of_distribution(package):
+            skipped.append(foreign)
     for ecosystem, count in sorted(others.items()):
         what = f"{count} {ecosystem} package{'s' * (count > 1)}"
         reason = f"no advisories for {ecosystem} packages in the distribution's archive"

@@ -19,6 +19,7 @@ from shipwall.model.package import Distribution, Inventory, Package, Skipped
 from shipwall.supply.advisory_ids import is_bug_fix
 from shipwall.supply.ecosystems import distribution_scopes, order_of, parse_name, scopes_of
 from shipwall.supply.join import Hit, join_hits
+from shipwall.supply.makers import not_of_distribution
 from shipwall.supply.modules import Stream, stream_fits
 from shipwall.supply.versions import compare_again
 
@@ -71,7 +72,7 @@ def match_advisories(inventory: Inventory, advisories: Advisories) -> tuple[list
     """The findings over `inventory`, sorted by package and id, and what could not be judged.
 
     Packages that nothing judges (an unknown distribution, a kind of package the database has no advisories for) are one Skipped for each
-    reason, with their number.
+    reason, with their number. A package in the distribution's form that somebody else made is judged, and a Skipped besides.
     """
     hits: list[Hit] = []
     skipped: list[Skipped] = []
@@ -84,6 +85,8 @@ def match_advisories(inventory: Inventory, advisories: Advisories) -> tuple[list
         else:
             said |= {(one.number, name) for name, own in entries.items() for one in own}
         for package in packages:
+            if id(package) not in missed and (foreign := not_of_distribution(package)):
+                missed[id(package)] = [foreign]
             binary, source = names_in(package, scope)
             found = [one for one in entries.get(binary, ()) if not one.affected.by_source]
             found += [one for one in entries.get(source, ()) if one.affected.by_source]

@@ -18,17 +18,23 @@
           unjudged: refuse       # what could not be read or judged (default: refuse)
           ignore:
             - {id: CVE-2023-0001, reason: not reachable here, until: 2027-01-31}
+            - {file: accepted.yaml}              # an ignore file beside this policy
+          vex:
+            - {file: vendor.openvex.json}        # a VEX document beside this policy
+            - {by: [vendor], max_age: 30d}       # one beside the image, signed by a key of these names
         attestations:
           - {type: provenance, by: [build]}
           - {type: scan, by: [build], max_age: 24h}
         bases: []                # chain ids or manifest digests of allowed base images (default: any)
 
-Everything unknown is an error: a rule with a misspelt key must not silently allow.
+Everything unknown is an error: a rule with a misspelt key must not silently allow. What sets findings aside is under the control of
+whoever keeps the policy: it lies beside the policy, or is signed by a key the policy names. What merely comes with an image is nothing.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import msgspec
 from msgspec.structs import replace
@@ -41,9 +47,10 @@ from shipwall.model.errors import InputError
 from shipwall.model.finding import Severity
 from shipwall.model.image import parse_image_ref
 from shipwall.supply.fail_on import parse_fail_on
-from shipwall.supply.ignore import read_reason, read_until
+from shipwall.supply.ignore import Ignore, parse_ignores, read_reason, read_until
 from shipwall.supply.statements import KINDS
 from shipwall.supply.versions.deb import compare_versions, parse_version
+from shipwall.supply.vex import VexStatement, parse_vex
 
 MAX_POLICY_BYTES = 256 * 1024
 _OPERATORS = ("<=", ">=", "<", ">", "=")
@@ -52,6 +59,10 @@ _UNIT_NS = {"s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9}
 _KEY_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
 _FINDING_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9:._-]{0,99}\Z")
 _PACKAGE_NAME = re.compile(r"[A-Za-z0-9@][A-Za-z0-9@+._/-]{0,199}\Z")
+_FILE_NAME = re.compile(r"(?!\.\.?(/|\Z))[A-Za-z0-9._+-]{1,100}(/(?!\.\.?(/|\Z))[A-Za-z0-9._+-]{1,100}){0,8}\Z")
+
+ReadBeside = Callable[[str], bytes]
+"""The bytes of the file of that relative name in the policy's folder, bounded. Raises InputError, StorageError."""
 
 
 class VersionRange(msgspec.Struct, frozen=True):
@@ -79,12 +90,34 @@ class DeniedPackage(msgspec.Struct, frozen=True, kw_only=True):
     line: int
 
 
-class IgnoredFinding(msgspec.Struct, frozen=True, kw_only=True):
-    """A finding id that does not count before `until_ns`."""
+class BesideFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file beside the policy, as the policy calls it in `line`, and the digest of what was read."""
 
-    id: str
-    reason: str
-    until_ns: int
+    name: str
+    digest: Digest
+    line: int
+
+
+class IgnoredFinding(msgspec.Struct, frozen=True, kw_only=True):
+    """An ignore entry, written in `line` of the policy or in the `file` that this line names."""
+
+    entry: Ignore
+    line: int
+    file: BesideFile | None = None
+
+
+class VexFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A VEX document beside the policy."""
+
+    file: BesideFile
+    statements: tuple[VexStatement, ...]
+
+
+class AcceptedVex(msgspec.Struct, frozen=True, kw_only=True):
+    """VEX documents beside the image count when signed by one of the keys named `by`, at most `max_age_ns` ago (None: any age)."""
+
+    by: tuple[str, ...]
+    max_age_ns: int | None
     line: int
 
 
@@ -117,6 +150,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     advisories_max_age_ns: int | None = None
     unjudged: str = "refuse"
     ignored: tuple[IgnoredFinding, ...] = ()
+    vex_files: tuple[VexFile, ...] = ()
+    vex_by: tuple[AcceptedVex, ...] = ()
     attestations: tuple[RequiredAttestation, ...] = ()
     bases: tuple[Digest, ...] = ()
 
@@ -132,7 +167,10 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """A policy file. `digest` is that of its bytes: two verdicts with the same one were judged by the same text."""
+    """A policy file. `digest` is that of its bytes: two verdicts with the same one were judged by the same text.
+
+    Files that it names have digests of their own, in its routes; a verdict for which they mattered states them.
+    """
 
     name: str
     digest: Digest
@@ -147,10 +185,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         return None
 
 
-def parse_policy(data: bytes, name: str) -> Policy:
-    """The policy in `data`; `name` (its file) stands in errors. Total.
+def parse_policy(data: bytes, name: str, read_beside: ReadBeside | None = None) -> Policy:
+    """The policy in `data`; `name` (its file) stands in errors. `read_beside` gives the files that it names; without it there are none.
 
-    Raises SourceError (an InputError with line, column, excerpt and did-you-mean) for anything that is not exactly a policy.
+    Total. Raises SourceError (an InputError with line, column, excerpt and did-you-mean) for anything that is not exactly a policy, and
+    what `read_beside` raises. On failure of a named file: closed, for there is no policy then.
     """
     if len(data) > MAX_POLICY_BYTES:
         raise InputError(
@@ -158,13 +197,13 @@ def parse_policy(data: bytes, name: str) -> Policy:
         )
     top = parse_yaml(data, name).mapping(("version", "routes"), ("version", "routes"))
     top["version"].choice(("1",))
-    routes = tuple(_route(node) for node in top["routes"].sequence())
+    routes = tuple(_route(node, read_beside) for node in top["routes"].sequence())
     if not routes:
         raise top["routes"].error("routes is empty", "add one: `- from: dev/*`, `to: prod/*`")
     return Policy(name=name, digest=digest_of(data), routes=routes)
 
 
-def _route(node: Node) -> Route:
+def _route(node: Node, read_beside: ReadBeside | None) -> Route:
     keys = node.mapping(("from", "to", "packages", "findings", "attestations", "bases"), ("from", "to"))
     from_, to = _pattern(keys["from"]), _pattern(keys["to"])
     if "*" in to and "*" not in from_:
@@ -176,7 +215,7 @@ def _route(node: Node) -> Route:
         deny = keys["packages"].mapping(("deny",), ("deny",))["deny"]
         route = replace(route, denied=tuple(_denied(one) for one in deny.sequence()))
     if "findings" in keys:
-        route = _findings(keys["findings"], route)
+        route = _findings(keys["findings"], route, read_beside)
     if "attestations" in keys:
         route = replace(route, attestations=tuple(_attestation(one) for one in keys["attestations"].sequence()))
     if "bases" in keys:
@@ -184,8 +223,8 @@ def _route(node: Node) -> Route:
     return route
 
 
-def _findings(node: Node, route: Route) -> Route:
-    keys = node.mapping(("fixable", "max", "deny", "max_age", "unjudged", "ignore"))
+def _findings(node: Node, route: Route, read_beside: ReadBeside | None) -> Route:
+    keys = node.mapping(("fixable", "max", "deny", "max_age", "unjudged", "ignore", "vex"))
     if "fixable" in keys:
         route = replace(route, fixable=keys["fixable"].choice(("none", "any")))
     if "unjudged" in keys:
@@ -198,7 +237,15 @@ def _findings(node: Node, route: Route) -> Route:
     if "max_age" in keys:
         route = replace(route, advisories_max_age_ns=_duration(keys["max_age"]))
     if "ignore" in keys:
-        route = replace(route, ignored=tuple(_ignored(one) for one in keys["ignore"].sequence()))
+        ignored = (entry for one in keys["ignore"].sequence() for entry in _ignored(one, read_beside))
+        route = replace(route, ignored=tuple(ignored))
+    if "vex" in keys:
+        sources = [_vex(one, read_beside) for one in keys["vex"].sequence()]
+        route = replace(
+            route,
+            vex_files=tuple(one for one in sources if isinstance(one, VexFile)),
+            vex_by=tuple(one for one in sources if isinstance(one, AcceptedVex)),
+        )
     return route
 
 
@@ -215,27 +262,65 @@ def _denial(node: Node) -> Denial:
     return Denial(condition=parse_fail_on(node.string(), node.document.name, node.error_at), line=node.line)
 
 
-def _ignored(node: Node) -> IgnoredFinding:
-    keys = node.mapping(("id", "reason", "until"), ("id", "reason", "until"))
+def _ignored(node: Node, read_beside: ReadBeside | None) -> tuple[IgnoredFinding, ...]:
+    if "file" in node.mapping():
+        name, line = node.mapping(("file",))["file"], node.line
+        data = _read_beside(name, read_beside)
+        file = BesideFile(name=name.string(), digest=digest_of(data), line=line)
+        return tuple(IgnoredFinding(entry=one, line=line, file=file) for one in parse_ignores(data, file.name))
+    keys = node.mapping(("id", "reason", "until", "file"), ("id", "reason", "until"))
     found = keys["id"].string()
     if not _FINDING_ID.match(found):
         raise keys["id"].error(f"{found[:60]!r} is not the id of a finding", "write one id, like CVE-2023-0001")
-    return IgnoredFinding(id=found, reason=read_reason(keys["reason"]), until_ns=read_until(keys["until"]), line=node.line)
+    entry = Ignore(
+        id=found,
+        reason=read_reason(keys["reason"]),
+        until=keys["until"].string(),
+        until_ns=read_until(keys["until"]),
+        place=f"{node.document.name}:{node.line}",
+    )
+    return (IgnoredFinding(entry=entry, line=node.line),)
+
+
+def _vex(node: Node, read_beside: ReadBeside | None) -> VexFile | AcceptedVex:
+    if "file" in node.mapping(("file", "by", "max_age")):
+        name = node.mapping(("file",))["file"]
+        data = _read_beside(name, read_beside)
+        file = BesideFile(name=name.string(), digest=digest_of(data), line=node.line)
+        return VexFile(file=file, statements=parse_vex(data, file.name))
+    keys = node.mapping(("by", "max_age"), ("by",))
+    max_age_ns = _duration(keys["max_age"]) if "max_age" in keys else None
+    return AcceptedVex(by=_keys(keys["by"]), max_age_ns=max_age_ns, line=node.line)
+
+
+def _read_beside(node: Node, read_beside: ReadBeside | None) -> bytes:
+    name = node.string()
+    if not _FILE_NAME.match(name):
+        raise node.error(
+            f"{name[:80]!r} does not lie beside the policy", "put it into the policy's folder and write its name there"
+        )
+    if read_beside is None:
+        raise node.error(f"{name!r} cannot be read: this policy stands alone", "write the policy into a file")
+    return read_beside(name)
 
 
 def _attestation(node: Node) -> RequiredAttestation:
     keys = node.mapping(("type", "by", "max_age"), ("type", "by"))
     kind = keys["type"].choice([kind for kind in KINDS if kind != "promotion"])
-    by = []
-    for one in keys["by"].sequence():
+    max_age_ns = _duration(keys["max_age"]) if "max_age" in keys else None
+    return RequiredAttestation(kind=kind, by=_keys(keys["by"]), max_age_ns=max_age_ns, line=node.line)
+
+
+def _keys(node: Node) -> tuple[str, ...]:
+    names = []
+    for one in node.sequence():
         name = one.string()
         if not _KEY_NAME.match(name):
             raise one.error(f"{name[:60]!r} is not the name of a key", "list them: shipwall key show")
-        by.append(name)
-    if not by:
-        raise keys["by"].error("by names no key", "name the keys that may sign this, like [build]")
-    max_age_ns = _duration(keys["max_age"]) if "max_age" in keys else None
-    return RequiredAttestation(kind=kind, by=tuple(by), max_age_ns=max_age_ns, line=node.line)
+        names.append(name)
+    if not names:
+        raise node.error("by names no key", "name the keys that may sign this, like [build]")
+    return tuple(names)
 
 
 def _pattern(node: Node) -> str:

@@ -1,7 +1,8 @@
 """Signed statements about one image: in-toto Statement v1 in DSSE, whose subject is always a manifest digest.
 
-Kinds (the word used in policies) → predicate type: `sbom` CycloneDX · `scan` ours · `provenance` SLSA provenance v1 · `verdict` ours ·
-`promotion` ours. Source: in-toto attestation framework v1 (statement.md), SLSA v1.0 (provenance.md).
+Kinds (the word used in policies) → predicate type: `sbom` CycloneDX · `scan` ours · `provenance` SLSA provenance v1 · `vex` OpenVEX ·
+`verdict` ours · `promotion` ours. Source: in-toto attestation framework v1 (statement.md), SLSA v1.0 (provenance.md), OpenVEX
+(ATTESTING.md: the predicate is the document, of the type `https://openvex.dev/ns`).
 """
 
 from __future__ import annotations
@@ -22,18 +23,23 @@ from shipwall.model.promotion import PROMOTION_TYPE, Promotion
 from shipwall.model.verdict import Verdict
 from shipwall.supply.dsse import MAX_ENVELOPE_BYTES, PublicKey, PublicKeys, Signer, sign_envelope, verify_envelope
 from shipwall.supply.sbom import SBOM_TYPE, parse_sbom, render_sbom, render_time
+from shipwall.supply.vex.openvex import parse_openvex
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 SCAN_TYPE = "urn:shipwall:predicate:scan:v1"
 PROVENANCE_TYPE = "https://slsa.dev/provenance/v1"
+VEX_TYPE = "https://openvex.dev/ns"
 VERDICT_TYPE = "urn:shipwall:predicate:verdict:v1"
 BUILD_TYPE = "urn:shipwall:build:v1"
+MAX_SKEW_NS = 300 * 10**9
+"""How far ahead of this clock another may be before its times count as unknown."""
 
 KINDS: dict[str, str] = {
     "sbom": SBOM_TYPE,
     "scan": SCAN_TYPE,
     "provenance": PROVENANCE_TYPE,
+    "vex": VEX_TYPE,
     "verdict": VERDICT_TYPE,
     "promotion": PROMOTION_TYPE,
 }
@@ -152,6 +158,13 @@ def provenance_statement(facts: BuildFacts, subject: Digest, name: str) -> State
     return Statement(name, subject, PROVENANCE_TYPE, predicate)
 
 
+def vex_statement(document: Mapping[str, Any], subject: Digest, name: str) -> Statement:
+    """What an OpenVEX `document` says, bound to one image. Raises InputError for what is no such document."""
+    statement = Statement(name, subject, VEX_TYPE, dict(document))
+    _read_vex(statement)
+    return statement
+
+
 def verdict_statement(verdict: Verdict, subject: Digest, name: str, target: str, policy: Digest, time_ns: int) -> Statement:
     """What a gate decided."""
     predicate = VerdictPredicate(time_ns=time_ns, target=target, policy=policy, verdict=verdict)
@@ -244,6 +257,13 @@ def verify_promotion(envelope: bytes, public_keys: PublicKeys) -> Promotion:
     return promotion
 
 
+def is_young(statement: VerifiedStatement, max_age_ns: int | None, now_ns: int) -> bool:
+    """Whether `statement` was made at most `max_age_ns` (None: any time) ago. One of unknown or future time is not."""
+    if max_age_ns is None:
+        return True
+    return statement.time_ns > 0 and -MAX_SKEW_NS <= now_ns - statement.time_ns <= max_age_ns
+
+
 def parse_scan(predicate: Mapping[str, Any]) -> ScanPredicate:
     """The scan in a predicate of SCAN_TYPE. Total. Raises InputError."""
     return _convert(predicate, ScanPredicate, "scan predicate")
@@ -284,6 +304,15 @@ def _read_provenance(statement: Statement) -> int:
     return parse_rfc3339(provenance.runDetails.metadata.finishedOn)
 
 
+def _read_vex(statement: Statement) -> int:
+    """The document's own time: that of its last change."""
+    document = statement.predicate
+    if not str(document.get("@context", "")).startswith(VEX_TYPE):
+        raise InputError("VEX document", "is not OpenVEX", "give an OpenVEX document: its @context says so")
+    parse_openvex(document, "VEX document")
+    return parse_rfc3339(str(document.get("last_updated") or document.get("timestamp") or ""))
+
+
 def _read_verdict(statement: Statement) -> int:
     return _convert(statement.predicate, VerdictPredicate, "verdict predicate").time_ns
 
@@ -296,6 +325,7 @@ _READERS = {
     "sbom": _read_sbom,
     "scan": _read_scan,
     "provenance": _read_provenance,
+    "vex": _read_vex,
     "verdict": _read_verdict,
     "promotion": _read_promotion,
 }

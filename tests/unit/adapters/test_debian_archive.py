@@ -13,6 +13,7 @@ from tests.archive import Archive, make_archive
 from tests.images import debian_files, make_tar, save_docker
 
 from shipwall.adapters.debian_archive import DebianArchive
+from shipwall.journeys.archive_feed import import_archive
 from shipwall.journeys.scan import list_image, scan_image, scan_inventory
 from shipwall.model.errors import InputError, TrustError, UnsupportedError
 from shipwall.model.finding import ScanResult
@@ -79,6 +80,44 @@ def test_an_invented_update_is_found_and_its_fix_makes_the_finding_vanish(archiv
     assert result.advisories_time_ns == (NOW_S - DAY_S) * 10**9
     fixed = scan(archive, tmp_path, "1.0-1+deb12u1")
     assert (fixed.findings, fixed.skipped, bool(fixed.advisories)) == ((), (), True)
+
+
+def test_the_database_judges_by_the_archive_as_the_archive_itself(archive: Archive, tmp_path: Path) -> None:
+    """By CVE, by an update that names none, and by one built again from the same source; what is not behind has no finding."""
+    archive.add("quiet", "2.0-2", "quiet (2.0-2) x; urgency=low\n\n  * Nothing is said.\n\n -- A <a@b.invalid>  Thu\n")
+    archive.add(
+        "again", "3.0-1+b2", "again (3.0-1) x; urgency=low\n\n  * First.\n\n -- A <a@b.invalid>  Thu\n", source="again (3.0-1)"
+    )
+    later = CHANGELOG.replace("u1)", "u2)").replace("4242", "5353") + CHANGELOG
+    archive.add("harbour-tools", "1.0-1+deb12u2", later, source="harbour")
+    archive.add("libharbour1", "1.0-1+deb12u2", "", source="harbour")
+    archive.publish((NOW_S - DAY_S, NOW_S + DAY_S))
+
+    def listed(harbour: str, quiet: str, again: str) -> Inventory:
+        lines = (("libharbour1", "harbour", harbour), ("quiet", "quiet", quiet), ("again", "again (3.0-1)", again))
+        files = debian_files({})
+        files["var/lib/dpkg/status"] = "\n".join(
+            f"Package: {name}\nStatus: install ok installed\nSource: {source}\nArchitecture: amd64\nVersion: {version}\n"
+            for name, source, version in lines
+        ).encode()
+        return list_image(str(save_docker(tmp_path / f"{harbour}.tar", [make_tar(files)])))
+
+    old, newer = listed("1.0-1", "2.0-1", "3.0-1"), listed("1.0-1+deb12u1", "2.0-2", "3.0-1+b2")
+    database = tmp_path / "advisories.sqlite"
+    with opened(archive, tmp_path) as source:
+        outcome = import_archive(database, source, [old, newer], NOW_NS)
+        for inventory, ids in ((old, {"CVE-2026-4242", "CVE-2026-5353", "debian:quiet@2.0-2", "debian:again@3.0-1"}),
+                               (newer, {"CVE-2026-5353"})):  # fmt: skip
+            by_archive, by_database = scan_inventory(inventory, source, NOW_NS), scan_inventory(inventory, None, NOW_NS, database)
+            expected = sorted((one.id, one.package.name) for one in by_archive.findings)
+            assert sorted((one.id, one.package.name) for one in by_database.findings) == expected
+            assert {id_ for id_, _name in expected} == ids
+            assert by_database.advisories_time_ns == by_archive.advisories_time_ns, "as old as the archive's own date"
+        current = listed("1.0-1+deb12u2", "2.0-2", "3.0-1+b2")
+        with pytest.raises(InputError, match="holds nothing"):
+            import_archive(database, source, [current], NOW_NS)
+    assert scan_inventory(current, None, NOW_NS, database).findings == ()
+    assert (outcome.outcome, outcome.state.advisories if outcome.state else 0) == ("updated", 4)
 
 
 @pytest.mark.parametrize("compression", ["xz", "gzip", "zstd", "none"])

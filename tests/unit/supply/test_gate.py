@@ -126,6 +126,13 @@ def test_fixable_findings_are_one_reason_per_source_with_every_id() -> None:
     assert reason.next_step == "rebuild on a base, or with an upgrade, that has openssl 1.0-2"
 
 
+def test_the_version_that_ends_all_of_them_is_named() -> None:
+    versions = ("1.0-1+deb12u9", "1.0-1+deb12u10", "1.0-1+deb12u2")
+    found = tuple(finding(f"CVE-{number}", PACKAGES[1], fixed) for number, fixed in enumerate(versions))
+    (reason,) = judge(FIXABLE, scan=msgspec.structs.replace(SCAN, findings=found)).reasons
+    assert reason.next_step == "rebuild on a base, or with an upgrade, that has openssl 1.0-1+deb12u10"
+
+
 def test_limits_count_by_severity() -> None:
     scan = msgspec.structs.replace(SCAN, findings=tuple(finding(f"CVE-{n}", PACKAGES[0], "", Severity.HIGH) for n in range(3)))
     assert judge("    findings: {max: {high: 3}}\n", scan=scan).allowed

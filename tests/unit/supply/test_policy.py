@@ -47,7 +47,7 @@ def test_everything_is_read() -> None:
     ]
     assert (first.fixable, first.unjudged, first.advisories_max_age_ns) == ("none", "allow", 7 * 86400 * 10**9)
     assert first.limits == {Severity.CRITICAL: 0, Severity.UNKNOWN: 5}
-    assert (first.ignored[0].id, first.ignored[0].until_ns) == ("CVE-2023-0001", 2 * 86400 * 10**9)
+    assert (first.ignored[0].entry.id, first.ignored[0].entry.until_ns) == ("CVE-2023-0001", 2 * 86400 * 10**9)
     assert [(one.kind, one.by, one.max_age_ns) for one in first.attestations] == [
         ("provenance", ("build",), None),
         ("scan", ("build", "ci-2"), 86400 * 10**9),

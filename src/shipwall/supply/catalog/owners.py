@@ -13,6 +13,7 @@ import msgspec
 
 from shipwall.model.package import SYSTEM_TYPES, Package
 from shipwall.supply.layers import View
+from shipwall.supply.makers import maker_of
 from shipwall.supply.tar import clean_path
 
 _MAX_PATH = 4096
@@ -48,9 +49,13 @@ def real_files(view: View, paths: Iterable[str]) -> tuple[str, ...]:
 
 
 def is_of_distribution(package: Package) -> bool:
-    """Whether the distribution itself made `package`, as far as it can be seen: by RPM's vendor; else by where its files lie."""
+    """Whether the distribution itself made `package`, as far as it can be seen: by RPM's vendor; by who made a `.deb`; else by where its
+    files lie.
+    """
     if package.ecosystem == "rpm":
         return _DISTRIBUTORS.match(package.vendor) is not None
+    if maker_of(package):
+        return False
     return package.ecosystem in SYSTEM_TYPES and not any(file.startswith(_OTHERS) for file in package.files)
 
 

@@ -63,6 +63,11 @@ def test_a_vendors_package_does_not_own_in_this_sense() -> None:
     assert owners_in(files) == {"nokogiri": ""}
 
 
+def test_a_vendors_package_below_usr_does_not_either() -> None:
+    files = debian_files({"python3-urllib3": "1.26.12-1.pgdg120+1"}, {"python3-urllib3": [f"/{EGG_INFO}"]})
+    assert owners_in(files | {EGG_INFO: METADATA}) == {"urllib3": ""}
+
+
 def test_a_replaced_package_is_no_longer_there() -> None:
     lower = debian_files({"python3-urllib3": "1.26.12-1"}, {"python3-urllib3": [f"/{EGG_INFO}"]}) | {EGG_INFO: METADATA}
     removed: dict[str, bytes | str | None] = {f"{EGG_INFO.rpartition('/')[0]}/.wh.PKG-INFO": b"", "var/lib/dpkg/status": b""}
