@@ -237,15 +237,16 @@ def _says(*words: str) -> Callable[[Machine, str], None]:
     return judge
 
 
-def _attack(machine: Machine) -> int:
-    """Download, then make executable, in the container `shop` of the private engine; the exit code of the download tool."""
+def _attack(machine: Machine, seconds: int) -> int:
+    """Download, then make executable, in the container `shop` of the private engine; the exit code of the download tool, which goes on for
+    so long unless it is killed."""
     engine = PrivateEngine(machine.instance)
     with engine.engine() as client:
         if not client.containers(filters={"name": ["^/shop$"]}):
             client.import_rootfs([busybox_rootfs()], "shop", "1", ["CMD /bin/sh", "ENV PATH=/bin"])
             body = {"Image": "shop:1", "Cmd": ["sleep", "600"], "Labels": {"shipwall.service": "shop"}}
             client.start(client.create("shop", body))
-        code, _ = client.exec_run("shop", ["timeout", "1", "nc", "-l", "-p", "9999"])
+        code, _ = client.exec_run("shop", ["timeout", str(seconds), "nc", "-l", "-p", "9999"])
         client.exec_run("shop", ["chmod", "755", "/etc/passwd"])
     return code
 
@@ -260,7 +261,7 @@ def _until(machine: Machine, command: str, word: str) -> str:
 
 
 def _alerts(machine: Machine, command: str) -> None:
-    assert _attack(machine) == 128 + signal.SIGTERM, "it is only watched: its own time ended it"
+    assert _attack(machine, 1) == 128 + signal.SIGTERM, "it is only watched: its own time ended it"
     _until(machine, command, "Critical")
     rows = json.loads(machine.run("shipwall alert list --output json"))
     acted = {row["rule"]: row["acted"] for row in rows}
@@ -280,7 +281,7 @@ def _waiting(machine: Machine, command: str) -> None:
                 break
             assert time.monotonic() < deadline
             time.sleep(0.1)
-    assert _attack(machine) == 128 + signal.SIGKILL
+    assert _attack(machine, 60) == 128 + signal.SIGKILL
     _until(machine, command, "approval waiting")
     (plan,) = json.loads(machine.run(command + " --output json"))
     machine.environment["PLAN"] = plan["plan"]
