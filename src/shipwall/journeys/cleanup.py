@@ -113,6 +113,12 @@ def _undo_file_guard(_instance: Instance, entry: Entry) -> list[str]:
     return take_away(Path(entry.key))
 
 
+def _undo_selftest(_instance: Instance, entry: Entry) -> list[str]:
+    from shipwall.journeys.selftest import undo_selftest
+
+    return undo_selftest(entry)
+
+
 # THE table: act of a journal entry → how its traces are taken away. An undo must be right for an act that was only half done and for
 # one whose traces are gone already; it returns lines saying what it did, raises ShipwallError or OSError when something stays, and does
 # not write the journal. Newest acts are undone first.
@@ -123,5 +129,6 @@ UNDO: dict[str, Undo] = {
     "enrol-engine": _undo_enrolment,
     "guard-network": _undo_network_guard,
     "guard-files": _undo_file_guard,
+    "selftest": _undo_selftest,
 }
 KEPT = frozenset({"keep-private-engine-data"})
