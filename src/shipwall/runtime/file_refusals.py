@@ -7,7 +7,7 @@ other acts than opens (create, unlink, rename) no permission hook answers for; a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -25,7 +25,7 @@ from shipwall.lang.condition import (
 )
 from shipwall.lang.diagnostic import SourceError
 from shipwall.model.errors import InputError
-from shipwall.runtime.conditions import LiteralError, Single, evaluate, specialise
+from shipwall.runtime.conditions import Bound, LiteralError, compile_condition, evaluate, specialise
 
 READ, WRITE = 1, 2
 ACCESSES = (READ, WRITE, READ | WRITE)
@@ -93,30 +93,53 @@ class Judge:
             raise InputError(f"{len(refusals)} refusals", f"are more than {MAX_REFUSALS} for one container", "join them")
         self.refusals = refusals
         try:
-            self._trees = [parse_condition(refusal.condition, refusal.rule) for refusal in refusals]
-            names = {field.name for tree in self._trees for field in fields_of(tree)}
-            self._by_access = not names.isdisjoint({"evt.is_open_read", "evt.is_open_write"})
+            trees = [parse_condition(refusal.condition, refusal.rule) for refusal in refusals]
+            self._checks = [_checks(tree) for tree in trees]
             self.judge("/", is_folder=True)  # a literal that means nothing shows at the first value
         except (SourceError, LiteralError) as error:
             raise InputError("file refusal", error.line()) from error
 
     def judge(self, path: str, *, is_folder: bool) -> tuple[frozenset[int], ...]:
         """For each of `ACCESSES` the numbers of the refusals that an open of `path` for it falls under."""
-        if not self._by_access:
-            return (frozenset(self._holding(path, READ, is_folder)),) * len(ACCESSES)
-        return tuple(frozenset(self._holding(path, access, is_folder)) for access in ACCESSES)
-
-    def _holding(self, path: str, access: int, is_folder: bool) -> Iterator[int]:
         folder, _, name = path.rpartition("/")
-        values: dict[str, Single | None] = {
-            "fd.name": path or None,
-            "fd.directory": (folder or "/") if path.startswith("/") else None,
-            "fd.filename": name or None,
-            "fd.type": "directory" if is_folder else "file",
-            "fd.typechar": "d" if is_folder else "f",
-            "evt.is_open_read": bool(access & READ),
-            "evt.is_open_write": bool(access & WRITE),
-        }
-        for number, tree in enumerate(self._trees):
-            if evaluate(tree, lambda field: values.get(field.name)):
-                yield number
+        file = _File(path or None, (folder or "/") if path.startswith("/") else None, name or None, is_folder)
+        found: tuple[list[int], ...] = ([], [], [])
+        for number, checks in enumerate(self._checks):
+            for holding, check in zip(found, checks, strict=True):
+                if check(file):
+                    holding.append(number)
+        return tuple(map(frozenset, found))
+
+
+class _File(NamedTuple):
+    name: str | None
+    directory: str | None
+    filename: str | None
+    is_folder: bool
+
+
+_BOUND: dict[str, Bound] = {
+    "fd.name": Bound("text", False, lambda file: file.name),
+    "fd.directory": Bound("text", False, lambda file: file.directory),
+    "fd.filename": Bound("text", False, lambda file: file.filename),
+    "fd.type": Bound("text", False, lambda file: "directory" if file.is_folder else "file"),
+    "fd.typechar": Bound("text", False, lambda file: "d" if file.is_folder else "f"),
+}
+
+
+def _checks(tree: Condition) -> list[Callable[[_File], bool]]:
+    """The condition as a function of the file, for each of `ACCESSES`."""
+    made = []
+    for access in ACCESSES:
+        flags = {"evt.is_open_read": bool(access & READ), "evt.is_open_write": bool(access & WRITE)}
+        left = specialise(tree, lambda leaf, flags=flags: _of_access(leaf, flags))  # type: ignore[misc]
+        made.append(_always(left) if isinstance(left, bool) else compile_condition(left, lambda field: _BOUND[field.name]))
+    return made
+
+
+def _of_access(leaf: Compare | Exists, flags: dict[str, bool]) -> bool | None:
+    return evaluate(leaf, lambda field: flags[field.name]) if all(field.name in flags for field in fields_of(leaf)) else None
+
+
+def _always(holds: bool) -> Callable[[_File], bool]:
+    return lambda _file: holds
