@@ -53,6 +53,12 @@ def taken(box: Recorder, cgroup_id: int) -> Before:
     return found
 
 
+def fill(box: Recorder) -> None:
+    """Give shares until there are none."""
+    for cgroup_id in range(100, 100 + recorder.SHARES):
+        box.give(cgroup_id)
+
+
 def numbers(found: Before) -> list[int]:
     """The words that were recorded."""
     return [struct.unpack_from("<Q", record)[0] for record in found.records]
@@ -117,10 +123,8 @@ def test_shares_are_apart_and_a_share_given_again_is_empty(loaded: BpfObject, bo
     assert taken(box, 9) == Before((), 0, 0, 0, 0)
     with pytest.raises(InputError, match="power of two"):
         box.give(10, 3)
-    for cgroup_id in range(100, 100 + recorder.GRANULES // 4 - 2):
-        box.give(cgroup_id)
     with pytest.raises(UnsupportedError, match="no room is left"):
-        box.give(10)
+        fill(box)
 
 
 def test_many_writers_and_a_reader_at_once(loaded: BpfObject, box: Recorder) -> None:
