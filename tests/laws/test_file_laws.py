@@ -34,6 +34,7 @@ leaves = st.one_of(
     _compare("fd.typechar", ["=", "!=", "in"], ["f", "d"]),
     _compare("evt.is_open_read", ["=", "!="], ["true", "false"]),
     _compare("evt.is_open_write", ["="], ["true", "false"]),
+    _compare("fd.sport", ["=", "!=", "<"], ["22"]),
     _compare("fd.num", [">="], ["0"]),
     _compare("evt.type", ["=", "in"], ["unlink", "connect"]),
     st.just(Compare(Field("evt.type"), "in", (Value("open"), Value("openat"), Value("openat2")))),

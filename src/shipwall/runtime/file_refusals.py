@@ -26,11 +26,13 @@ from shipwall.lang.condition import (
 from shipwall.lang.diagnostic import SourceError
 from shipwall.model.errors import InputError
 from shipwall.runtime.conditions import Bound, LiteralError, compile_condition, evaluate, specialise
+from shipwall.runtime.fields import has_meaning, kinds_with
 
 READ, WRITE = 1, 2
 ACCESSES = (READ, WRITE, READ | WRITE)
 OPENS = frozenset({"open", "openat", "openat2"})
 MAX_REFUSALS = 256
+_NO_OPEN = "it is not about opening files"
 _DECIDABLE = frozenset({
     "fd.name", "fd.directory", "fd.filename", "fd.type", "fd.typechar", "evt.is_open_read", "evt.is_open_write",
 })  # fmt: skip
@@ -51,6 +53,11 @@ class LoweredFiles(NamedTuple):
     refusal: FileRefusal | None = None
     reason: str = ""
 
+    @property
+    def is_about_opens(self) -> bool:
+        """Whether the condition can hold for an open at all."""
+        return self.reason != _NO_OPEN
+
 
 def lower_files(tree: Condition, rule: str, mode: str = "deny") -> LoweredFiles:
     """The refusal of a condition whose macros are expanded and from which what is known of the container was taken out."""
@@ -59,7 +66,7 @@ def lower_files(tree: Condition, rule: str, mode: str = "deny") -> LoweredFiles:
             return LoweredFiles(reason="open, openat and openat2 pass the same hook: name all of them")
     left = specialise(tree, _known)
     if isinstance(left, bool):
-        return LoweredFiles(reason="it holds for every open" if left else "it is not about opening files")
+        return LoweredFiles(reason="it holds for every open" if left else _NO_OPEN)
     for leaf in leaves_of(left):
         if any(field.name not in _DECIDABLE or field.argument for field in fields_of(leaf)):
             return LoweredFiles(reason=f"the hook knows nothing of `{render_leaf(leaf)[:80]}`")
@@ -74,6 +81,8 @@ def _is_ambiguous(leaf: Compare) -> bool:
 
 def _known(leaf: Compare | Exists) -> bool | None:
     """What is certain of a comparison for an open that is about to succeed: the hook runs after every other check."""
+    if any(_is_never_of_opens(field) for field in fields_of(leaf)):
+        return False  # a missing value makes every comparison false
     if not isinstance(leaf, Compare) or not isinstance(leaf.operand, Field):
         return None
     if leaf.operand == Field("evt.type"):
@@ -83,6 +92,11 @@ def _known(leaf: Compare | Exists) -> bool | None:
     }:  # fmt: skip
         return True
     return None
+
+
+def _is_never_of_opens(field: Field) -> bool:
+    kinds = kinds_with(field) if has_meaning(field) else None
+    return kinds is not None and "open" not in kinds
 
 
 class Judge:

@@ -1,7 +1,7 @@
-"""Which part of a rule's condition the network hooks can decide, before the act: `lower_network`.
+"""Which acts of a rule the network hooks can decide before they happen: `lower_network`.
 
-A hook knows the kind of act, the protocol and the address it is asked for, nothing of the process. A condition that asks more, or that
-also means acts the hook never sees, is not lowered at all, and the reason says why: *on failure* nothing is refused by the hook.
+A hook knows the kind of act, the protocol and the address it is asked for, nothing of the process. What a condition says of an act is
+lowered exactly or not at all, and then the reason says why: *on failure* nothing is refused by the hook.
 Results are the one exception: a rule about successful connections is lowered to all attempts, because an attempt that would have failed
 loses only its own error; `Lowered.attempts` says so.
 """
@@ -9,10 +9,14 @@ loses only its own error; `Lowered.attempts` says so.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from typing import NamedTuple, TypeAlias
+
+from msgspec.structs import replace
 
 from shipwall.lang.condition import And, Compare, Condition, Exists, Field, Not, Or, render_leaf
 from shipwall.model.errors import ShipwallError
+from shipwall.runtime.conditions import evaluate, specialise
 from shipwall.runtime.network_tables import ALL_PORTS, HOOKS, PROTOCOLS, Network, Ranges, Refusal
 
 MAX_ALTERNATIVES = 64
@@ -20,6 +24,8 @@ EPHEMERAL_FIRST = 32_768
 """Ports from here on may be given to a bind that asks for any (net.ipv4.ip_local_port_range)."""
 
 _HOOK_OF = {"connect": "connect", "bind": "bind", "sendto": "sendmsg", "sendmsg": "sendmsg", "sendmmsg": "sendmsg"}
+_SENDS = ("sendto", "sendmsg", "sendmmsg")
+_NOT_INTERNET = "it also holds for sockets that are not of the internet, which the hook does not see"
 _REMOTE = frozenset({"fd.ip", "fd.net", "fd.rip", "fd.rnet"})
 _SERVER = frozenset({"fd.sip", "fd.snet"})
 _OWN = frozenset({"fd.lip", "fd.lnet"})
@@ -33,7 +39,7 @@ Leaf: TypeAlias = Compare | Exists
 
 
 class Lowered(NamedTuple):
-    """The refusals that together are the condition, `attempts`: also what would have failed; or why there are none (`reason`)."""
+    """What becomes of one call: the refusals that together are the condition, `attempts`: also what would have failed; or the `reason`."""
 
     refusals: tuple[Refusal, ...] = ()
     attempts: bool = False
@@ -48,7 +54,6 @@ class _Case:
     """One alternative of the condition, as far as it has been read: what an act must be."""
 
     def __init__(self) -> None:
-        self.types: set[str] | None = None
         self.families = {0, 4, 6}  # 0: neither
         self.protocols = set(PROTOCOLS)
         self.ports: Ranges = ALL_PORTS
@@ -58,15 +63,44 @@ class _Case:
         self.attempts = False
 
 
-def lower_network(tree: Condition, rule: str, mode: str = "deny") -> Lowered:
-    """The refusals of a condition whose macros are expanded and from which what is known of the container was taken out (`specialise`)."""
+def lower_network(tree: Condition, rule: str, mode: str = "deny") -> dict[str, Lowered]:
+    """For every network call that the condition can be about, what the hooks refuse of it.
+
+    The condition's macros are expanded, and what is known of the container was taken out (`specialise`).
+    """
+    left = {call: specialise(tree, lambda leaf, call=call: _of_call(leaf, call)) for call in _HOOK_OF}  # type: ignore[misc]
+    return {call: _lower_call(call, left, rule, mode) for call in _HOOK_OF if left[call] is not False}
+
+
+def join_refusals(lowered: Iterable[Lowered]) -> tuple[Refusal, ...]:
+    """All their refusals, those that differ in nothing but the hook made one."""
+    joined: dict[Refusal, frozenset[str]] = {}
+    for refusal in (one for each in lowered for one in each.refusals):
+        bare = replace(refusal, hooks=frozenset())
+        joined[bare] = joined.get(bare, frozenset()) | refusal.hooks
+    return tuple(replace(bare, hooks=hooks) for bare, hooks in joined.items())
+
+
+def _of_call(leaf: Leaf, call: str) -> bool | None:
+    if isinstance(leaf, Compare) and leaf.operand == Field("evt.type"):
+        return evaluate(leaf, lambda _field: call)
+    return None
+
+
+def _lower_call(call: str, left: dict[str, Condition | bool], rule: str, mode: str) -> Lowered:
+    tree = left[call]
     try:
+        if isinstance(tree, bool):
+            raise _undecidable(_NOT_INTERNET)
+        hook = _HOOK_OF[call]
+        if hook == "sendmsg" and any(left[other] != tree for other in ("connect", *_SENDS)):
+            raise _undecidable(
+                "on a connected socket it does not pass the hook: say the same of connect, sendto, sendmsg, sendmmsg"
+            )
         cases = [_read(case) for case in _alternatives(tree, negated=False)]
-        wanted = set().union(*(case.types or () for case in cases))
-        refusals = tuple(_refusal(case, wanted, rule, mode) for case in cases)
+        return Lowered(tuple(_refusal(case, hook, rule, mode) for case in cases), any(case.attempts for case in cases))
     except _UndecidableError as error:
         return Lowered(reason=error.reason)
-    return Lowered(refusals, any(case.attempts for case in cases))
 
 
 def _undecidable(reason: str) -> _UndecidableError:
@@ -105,9 +139,7 @@ def _read(leaves: list[tuple[Leaf, bool]]) -> _Case:
         equal = leaf.operator in {"=", "==", "in", "!="}
         present = not negated  # a missing value makes every comparison false, this one too
         hold = negated if leaf.operator == "!=" else not negated
-        if field.name == "evt.type" and equal:
-            _narrow_types(case, set(values), hold)
-        elif field.name in {"fd.typechar", "fd.type", "fd.sockfamily", "fd.l4proto"} and equal:
+        if field.name in {"fd.typechar", "fd.type", "fd.sockfamily", "fd.l4proto"} and equal:
             _narrow_kind(case, field.name, values, hold=hold, present=present)
         elif field.name in _PORTS:
             case.ends.add(_PORTS[field.name])
@@ -128,13 +160,6 @@ def _read(leaves: list[tuple[Leaf, bool]]) -> _Case:
 
 def _shown(leaf: Leaf) -> str:
     return render_leaf(leaf)[:80]
-
-
-def _narrow_types(case: _Case, values: set[str], hold: bool) -> None:
-    if hold:
-        case.types = values if case.types is None else case.types & values
-    elif case.types is not None:
-        case.types -= values
 
 
 def _narrow_kind(case: _Case, name: str, values: tuple[str, ...], *, hold: bool, present: bool) -> None:
@@ -193,25 +218,15 @@ def _means_success(name: str, operator: str, values: tuple[str, ...], hold: bool
     return hold and operator in {"=", "==", "in"} and set(values) <= _SUCCESSES
 
 
-def _refusal(case: _Case, wanted: set[str], rule: str, mode: str) -> Refusal:
-    types = case.types
-    if types is None:
-        raise _undecidable("it does not say which acts (evt.type) it is about")
-    if strange := types - set(_HOOK_OF):
-        raise _undecidable(f"{min(strange)} is no act of the network that a hook can refuse")
+def _refusal(case: _Case, hook: str, rule: str, mode: str) -> Refusal:
     if 0 in case.families:
-        raise _undecidable("it also holds for sockets that are not of the internet, which the hook does not see")
-    hooks = {_HOOK_OF[name] for name in types}
-    if "sendmsg" in hooks and "connect" not in wanted:
-        raise _undecidable("a message on a socket that is connected already does not pass the hook: name connect too")
-    if types & {"sendto", "sendmsg", "sendmmsg"} and not {"sendto", "sendmsg", "sendmmsg"} <= types:
-        raise _undecidable("sendto, sendmsg and sendmmsg pass the same hook: name all of them")
-    if "sendmsg" in hooks and (case.families != {4, 6} or any(_may_be_mapped(one) for one in _named(case))):
+        raise _undecidable(_NOT_INTERNET)
+    if hook == "sendmsg" and (case.families != {4, 6} or any(_may_be_mapped(one) for one in _named(case))):
         raise _undecidable(
             "a message to an IPv4 address inside IPv6 passes the hook as IPv4: name both families and IPv4 networks"
         )
-    if "bind" in hooks:
-        _check_bind(case, hooks)
+    if hook == "bind":
+        _check_bind(case)
     elif "own" in case.ends:
         raise _undecidable("our own end is not known before the act")
     networks = [network for group in case.within for network in group]
@@ -222,7 +237,7 @@ def _refusal(case: _Case, wanted: set[str], rule: str, mode: str) -> Refusal:
     return Refusal(
         rule=rule,
         mode=mode,
-        hooks=frozenset(hooks),
+        hooks=frozenset({hook}),
         protocols=frozenset(case.protocols),
         families=frozenset(case.families),
         ports=case.ports,
@@ -243,10 +258,8 @@ def _lies_in(inner: Network, outer: Network) -> bool:
     return inner.version == outer.version and inner.network_address in outer and inner.prefixlen >= outer.prefixlen
 
 
-def _check_bind(case: _Case, hooks: set[str]) -> None:
+def _check_bind(case: _Case) -> None:
     """A bind has no other end, and one to port 0 gets its port only after the hook."""
-    if hooks != {"bind"}:
-        raise _undecidable("the address of a bind is our own end and that of the other acts is not: make two rules")
     if "remote" in case.ends:
         raise _undecidable("a bind has no other end")
     if case.ports != ALL_PORTS:
