@@ -24,7 +24,7 @@ from shipwall.runtime.file_refusals import FileRefusal
 pytestmark = [pytest.mark.root]
 
 _CONTAINER = """
-import ctypes, errno, os, sys
+import ctypes, errno, os, socket, sys
 libc = ctypes.CDLL(None, use_errno=True)
 base, procs = sys.argv[1:]
 open(procs, 'w').write('0')
