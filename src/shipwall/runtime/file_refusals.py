@@ -119,8 +119,9 @@ class Judge:
         file = _File(path or None, (folder or "/") if path.startswith("/") else None, name or None, is_folder)
         found: tuple[list[int], ...] = ([], [], [])
         for number, checks in enumerate(self._checks):
-            for holding, check in zip(found, checks, strict=True):
-                if check(file):
+            results = [checks[0](file)] * len(ACCESSES) if len(checks) == 1 else [check(file) for check in checks]
+            for holding, result in zip(found, results, strict=True):
+                if result:
                     holding.append(number)
         return tuple(map(frozenset, found))
 
@@ -142,8 +143,10 @@ _BOUND: dict[str, Bound] = {
 
 
 def _checks(tree: Condition) -> list[Callable[[_File], bool]]:
-    """The condition as a function of the file, for each of `ACCESSES`."""
+    """The condition as a function of the file, for each of `ACCESSES`; only one where it does not ask for what."""
     made = []
+    if all(field.name in _BOUND for field in fields_of(tree)):
+        return [compile_condition(tree, lambda field: _BOUND[field.name])]
     for access in ACCESSES:
         flags = {"evt.is_open_read": bool(access & READ), "evt.is_open_write": bool(access & WRITE)}
         left = specialise(tree, lambda leaf, flags=flags: _of_access(leaf, flags))  # type: ignore[misc]
