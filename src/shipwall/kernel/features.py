@@ -142,7 +142,8 @@ def _lsm() -> str:
     active = _first_line(Path("/sys/kernel/security/lsm"))
     if active and "bpf" not in active.split(","):
         raise OSError(errnos.ENOENT, f"bpf is not among the active security modules ({active})")
-    return said
+    with BpfObject(OBJECTS / "names.bpf.o") as loaded:
+        return f"{said}; {len(loaded.programs())} programs of the name guard load"
 
 
 def _sensor() -> str:
