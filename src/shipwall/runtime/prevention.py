@@ -6,10 +6,11 @@ What is certain of the container (its image, name, labels) is taken out of the c
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from shipwall.lang.condition import Compare, Condition, Exists, fields_of
+from shipwall.lang.condition import Compare, Condition, Exists, fields_of, leaves_of
 from shipwall.model.container import ContainerFacts
 from shipwall.model.digest import Digest
 from shipwall.model.event import Exit
@@ -22,6 +23,9 @@ from shipwall.runtime.network_tables import Refusal
 from shipwall.runtime.processes import ProcessTable
 
 OPEN_CALLS = ("open", "openat", "openat2")
+NETWORK_CALLS = ("connect", "bind", "sendto", "sendmsg", "sendmmsg")
+MAX_CONTAINER_LEAVES = 6
+_EVERYTHING = "it holds for everything this container does"
 _CHANGING = frozenset({"container.ip", "container.duration"})
 
 
@@ -75,7 +79,7 @@ def plan_prevention(rules: Iterable[Wanted], container: ContainerFacts) -> Preve
         tree = specialise(wanted.condition, known)
         if isinstance(tree, bool):
             if tree:
-                left.append(Left(wanted.rule, "all", "it holds for everything this container does"))
+                left.append(Left(wanted.rule, "all", _EVERYTHING))
             continue
         lowered = lower_network(tree, wanted.rule, wanted.mode)
         network += lowered.values()
@@ -86,6 +90,35 @@ def plan_prevention(rules: Iterable[Wanted], container: ContainerFacts) -> Preve
         elif opens.is_about_opens:
             left.append(Left(wanted.rule, "open", opens.reason))
     return Prevention(join_refusals(network), tuple(files), tuple(left))
+
+
+def why_not_refused(condition: Condition) -> dict[str, str]:
+    """For every act of the network and every open that the condition can be about: why no hook refuses it, empty when one does.
+
+    For any container: what is certain of one is tried both ways, so an act counts as refused only when it is in all of them.
+    """
+    leaves = list(dict.fromkeys(leaf for leaf in leaves_of(condition) if _is_of_container(leaf)))
+    if len(leaves) > MAX_CONTAINER_LEAVES:
+        return dict.fromkeys((*NETWORK_CALLS, *OPEN_CALLS), f"it asks more than {MAX_CONTAINER_LEAVES} things of the container")
+    found: dict[str, str] = {}
+    for results in itertools.product((True, False), repeat=len(leaves)):
+        assumed = dict(zip(leaves, results, strict=True))
+        tree = specialise(condition, assumed.get)
+        if isinstance(tree, bool):
+            if tree:
+                found |= dict.fromkeys((*NETWORK_CALLS, *OPEN_CALLS), _EVERYTHING)
+            continue
+        for call, lowered in lower_network(tree, "").items():
+            found[call] = found.get(call, "") or lowered.reason
+        opens = lower_files(tree, "")
+        if opens.is_about_opens:
+            found |= {call: found.get(call, "") or opens.reason for call in OPEN_CALLS}
+    return found
+
+
+def _is_of_container(leaf: Compare | Exists) -> bool:
+    names = {field.name for field in fields_of(leaf)}
+    return bool(names) and all(name.startswith("container.") and name not in _CHANGING for name in names)
 
 
 def _known_of(container: ContainerFacts) -> Callable[[Compare | Exists], bool | None]:
@@ -106,9 +139,6 @@ def _known_of(container: ContainerFacts) -> Callable[[Compare | Exists], bool | 
     lookup = look_up(Facts(event, ProcessTable(), _Only(container), ""))
 
     def known(leaf: Compare | Exists) -> bool | None:
-        names = {field.name for field in fields_of(leaf)}
-        if names and all(name.startswith("container.") and name not in _CHANGING for name in names):
-            return evaluate(leaf, lookup)
-        return None
+        return evaluate(leaf, lookup) if _is_of_container(leaf) else None
 
     return known

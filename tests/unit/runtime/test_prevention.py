@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from shipwall.lang.condition import parse_condition
 from shipwall.model.container import ContainerFacts
 from shipwall.runtime.file_refusals import FileRefusal
-from shipwall.runtime.prevention import Left, Prevention, Wanted, plan_prevention
+from shipwall.runtime.prevention import Left, Prevention, Wanted, plan_prevention, why_not_refused
 
 SHOP = ContainerFacts(id="a" * 64, name="shop", image_ref="example.org/shop:1", image_config="sha256:" + "0" * 64)
 
@@ -46,3 +46,20 @@ def test_what_holds_for_everything_or_changes_is_left() -> None:
     assert _plan("container.id != host").left == (Left("rule 0", "all", "it holds for everything this container does"),)
     changing = _plan("container.duration > 5 and evt.type = connect and fd.sport = 22")
     assert changing.left == (Left("rule 0", "connect", "the hook knows nothing of `container.duration > 5`"),)
+
+
+def test_what_a_rule_can_promise_before_any_container_is_known() -> None:
+    rule = "container.id != host and container.image.repository = a and evt.type in (connect, open, openat, openat2) and "
+    assert why_not_refused(parse_condition(rule + "(fd.sport = 22 or fd.directory = /etc)")) == {
+        "connect": "the hook knows nothing of `fd.directory = /etc`", "open": "", "openat": "", "openat2": "",
+    }  # fmt: skip
+    assert why_not_refused(parse_condition("evt.type = connect and fd.sport = 22 and container.privileged = true")) == {
+        "connect": ""
+    }
+    either = "evt.type = connect and (container.privileged = true or proc.name = nc) and fd.sport = 22"
+    assert why_not_refused(parse_condition(either)) == {"connect": "the hook knows nothing of `proc.name = nc`"}
+    many = " and ".join(f"container.name != c{n}" for n in range(7))
+    assert set(why_not_refused(parse_condition(f"evt.type = connect and fd.sport = 22 and {many}")).values()) == {
+        "it asks more than 6 things of the container"
+    }
+    assert why_not_refused(parse_condition("evt.type = execve and proc.name = nc")) == {}
