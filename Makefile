@@ -4,7 +4,7 @@ PYTHON ?= $(shell /usr/bin/python3 -c 'import sys; print("/usr/bin/python3" if s
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help up demo test check fmt bench bench-scan bench-see fuzz docs bpf setup lock golden clean
+.PHONY: help up demo test test-guests check fmt bench bench-scan bench-see bench-act fuzz docs bpf setup lock golden clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -25,6 +25,10 @@ up: setup ## agent and server on this host, observe only
 
 test: setup check ## every test, including engine, registry, kernel and browser
 	@$(BIN)/python -m pytest -q
+
+test-guests: setup ## the hooks on Debian's kernels 6.1 and 6.12, in emulated machines
+	@command -v qemu-system-x86_64 > /dev/null || apt-get install -y -q --no-install-recommends qemu-system-x86
+	@SHIPWALL_GUESTS=1 $(BIN)/python -m pytest -q tests/guests
 
 check: $(VENV)/.ready ## contracts, types, lint
 	@$(BIN)/ruff check .
@@ -50,6 +54,9 @@ fuzz: $(VENV)/.ready ## hostile bytes for every parser, SECONDS each (default 20
 
 bench-see: setup ## what seeing every system call costs, beside targets and peers
 	@$(BIN)/python -m scripts.bench see
+
+bench-act: setup ## what is stopped in time, how often it is not, and what that costs
+	@$(BIN)/python -m scripts.bench act
 
 docs: setup ## renew the screenshots of the console from a real run of the demo
 	@$(BIN)/python scripts/screenshots.py

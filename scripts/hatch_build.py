@@ -26,35 +26,40 @@ def compile_objects(target: Path) -> list[Path]:
         objects.append(output)
         if output.exists() and output.stat().st_mtime > newest:
             continue
-        fresh = output.with_suffix(".new")
-        subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "ziglang",
-                "cc",
-                "-target",
-                "bpfel-freestanding-none",
-                "-O2",
-                "-g",
-                "-Wall",
-                "-Werror",
-                "-D__TARGET_ARCH_x86",
-                "-I",
-                str(ROOT / "bpf"),
-                "-idirafter",
-                str(MULTIARCH),
-                "-idirafter",
-                "/usr/include",
-                "-c",
-                str(source),
-                "-o",
-                str(fresh),
-            ],
-            check=True,
-        )
-        fresh.replace(output)
+        compile_object(source, output)
     return objects
+
+
+def compile_object(source: Path, output: Path) -> None:
+    """The object of one file, whole or not at all."""
+    fresh = output.with_suffix(".new")
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "ziglang",
+            "cc",
+            "-target",
+            "bpfel-freestanding-none",
+            "-O2",
+            "-g",
+            "-Wall",
+            "-Werror",
+            "-D__TARGET_ARCH_x86",
+            "-I",
+            str(ROOT / "bpf"),
+            "-idirafter",
+            str(MULTIARCH),
+            "-idirafter",
+            "/usr/include",
+            "-c",
+            str(source),
+            "-o",
+            str(fresh),
+        ],
+        check=True,
+    )
+    fresh.replace(output)
 
 
 try:

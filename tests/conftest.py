@@ -20,12 +20,14 @@ def _lacks(marker: str) -> str:
         return "needs chromium and chromedriver"
     if marker == "engine" and not shutil.which("slirp4netns"):
         return "needs slirp4netns"
+    if marker == "guest" and not os.environ.get("SHIPWALL_GUESTS"):
+        return "opt-in: make test-guests"
     return ""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip, with the reason, what this machine cannot run."""
     for item in items:
-        for marker in ("root", "bpf", "engine", "browser"):
+        for marker in ("root", "bpf", "engine", "browser", "guest"):
             if item.get_closest_marker(marker) and (reason := _lacks(marker)):
                 item.add_marker(pytest.mark.skip(reason=reason))

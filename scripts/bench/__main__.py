@@ -1,7 +1,7 @@
 """What Shipwall costs and how fast it is, measured in one run: `make bench`. Needs root; several minutes.
 
-`python -m scripts.bench [latency] [engine] [memory] [scan] [cost] [see]`: only these parts. Every row stands beside its target; where none
-is stated, that is said. Nothing is printed for a part that could not prove that it measured what it says.
+`python -m scripts.bench [latency] [engine] [memory] [scan] [cost] [see] [act]`: only these parts. Every row stands beside its target;
+where none is stated, that is said. Nothing is printed for a part that could not prove that it measured what it says.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from scripts.bench import cost, engine, latency, memory, scan, see
+from scripts.bench import act, cost, engine, latency, memory, scan, see
 from scripts.bench.table import render
 
 PARTS = {
@@ -19,6 +19,7 @@ PARTS = {
     "scan": scan.measure,
     "cost": cost.measure,
     "see": see.measure,
+    "act": act.measure,
 }
 
 

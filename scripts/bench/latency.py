@@ -154,6 +154,17 @@ def ends(node: Node, made: Places, count: int) -> list[int]:
 
 def freezes(node: Node, made: Places, count: int, fillers: int) -> list[Row]:
     """Until the kernel confirms that all processes of the container are frozen: by alert, policy, journal and freezer."""
+    taken, journalled, frozen = freeze_times(node, made, count, fillers)
+    busy = f"{fillers} of {fillers + 1} processes busy" if fillers else "a quiet process"
+    return [
+        spread(f"call to frozen, {busy}", taken),
+        spread("  of it plan written to disk, cgroup found", journalled),
+        spread("  of it kernel's freezer", frozen),
+    ]
+
+
+def freeze_times(node: Node, made: Places, count: int, fillers: int) -> tuple[list[int], list[int], list[int]]:
+    """Nanoseconds from the act to all frozen, and of it those of the journal and of the kernel's freezer."""
     taken, journalled, frozen = [], [], []
     with tempfile.TemporaryDirectory(prefix="shipwall-bench-") as folder, Engine(Path(folder) / "no-engine.sock") as engine:
         freezer = TimedFreezer()
@@ -174,12 +185,7 @@ def freezes(node: Node, made: Places, count: int, fillers: int) -> list[Row]:
                 frozen.append(freezer.last_ns)
                 journalled.append(freeze.alone_ns - freezer.last_ns)
                 freezer.thaw(freeze.group)
-    busy = f"{fillers} of {fillers + 1} processes busy" if fillers else "a quiet process"
-    return [
-        spread(f"call to frozen, {busy}", taken),
-        spread("  of it plan written to disk, cgroup found", journalled),
-        spread("  of it kernel's freezer", frozen),
-    ]
+    return taken, journalled, frozen
 
 
 class TimedFreezer(Freezer):

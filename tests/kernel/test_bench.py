@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from scripts.bench import latency
+from scripts.bench import act_files, act_leaks, latency
 from scripts.bench.place import PARENT
 from scripts.bench.table import Row, at_most, render, spread
 
@@ -31,3 +31,14 @@ def test_latencies_of_real_acts() -> None:
     assert len(rows) == 9
     assert all(0 < float(row.measured.split()[1]) < 5_000 for row in rows), rows
     assert not (unified_mount() / PARENT).exists()
+
+
+@pytest.mark.root
+@pytest.mark.bpf
+def test_leaks_and_the_price_of_an_open_are_measured() -> None:
+    rows = act_leaks.measure(5, ("open", "connect", "mmap-exec"))
+    assert [row.measured.split(" (")[0] for row in rows] == ["0 of 5", "0 of 5", "5 of 5"]
+    assert [row.is_met for row in rows] == [True, True, None]
+    files = act_files.measure(20, 3)
+    assert len(files) == 3
+    assert float(files[0].measured.split()[0].lstrip("+")) > 0

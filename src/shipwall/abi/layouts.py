@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from shipwall.abi.btf import Btf
-from shipwall.abi.schema import enumerators, structs
+from shipwall.abi.schema import Record, enumerators, structs
 
 
-def find_differences(btf: Btf) -> list[str]:
-    """One line per struct, member or constant that differs between `btf` and the schema; empty when they agree."""
+def find_differences(btf: Btf, records: dict[str, Record] | None = None, constants: dict[str, int] | None = None) -> list[str]:
+    """One line per struct, member or constant that differs between `btf` and a schema (default: the sensor's); empty when they agree."""
     differences = []
-    for name, record in structs().items():
+    for name, record in (structs() if records is None else records).items():
         found = btf.structs.get(name)
         if found is None:
             differences.append(f"struct {name} is missing")
@@ -22,7 +22,7 @@ def find_differences(btf: Btf) -> list[str]:
             if found.members.get(field) != offset
         ]
         differences += [f"{name}.{field} is not in the schema" for field in found.members if field not in record.offsets]
-    for name, value in enumerators().items():
+    for name, value in (enumerators() if constants is None else constants).items():
         if btf.enumerators.get(name) != value:
             differences.append(f"{name} is {btf.enumerators.get(name)}, not {value}")
     return differences

@@ -69,6 +69,16 @@ class Instance:
         return self.state / "observed"
 
     @property
+    def network_guard(self) -> Path:
+        """Pins of the network guard, and what is in force by it."""
+        return self.state / "guard" / "network"
+
+    @property
+    def file_guard(self) -> Path:
+        """Socket, log and record of the process that answers for files."""
+        return self.state / "guard" / "files"
+
+    @property
     def link_socket(self) -> Path:
         """Where the server hears agent and command line (wire form)."""
         return self.run / "link.sock"

@@ -43,6 +43,7 @@ NOUNS: dict[str, str | None] = {
     "container": "container",
     "response": "response",
     "console": "console",
+    "node": "node",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 
@@ -100,6 +101,24 @@ def _undo_enrolment(instance: Instance, entry: Entry) -> list[str]:
     return undo_enrolment(instance, entry)
 
 
+def _undo_network_guard(_instance: Instance, entry: Entry) -> list[str]:
+    from shipwall.kernel.network_guard import take_away
+
+    return take_away(Path(entry.key))
+
+
+def _undo_file_guard(_instance: Instance, entry: Entry) -> list[str]:
+    from shipwall.journeys.file_guard import take_away
+
+    return take_away(Path(entry.key))
+
+
+def _undo_selftest(_instance: Instance, entry: Entry) -> list[str]:
+    from shipwall.journeys.selftest import undo_selftest
+
+    return undo_selftest(entry)
+
+
 # THE table: act of a journal entry → how its traces are taken away. An undo must be right for an act that was only half done and for
 # one whose traces are gone already; it returns lines saying what it did, raises ShipwallError or OSError when something stays, and does
 # not write the journal. Newest acts are undone first.
@@ -108,5 +127,8 @@ UNDO: dict[str, Undo] = {
     "keep-private-engine-data": _undo_private_engine_data,
     "serve": _undo_serving,
     "enrol-engine": _undo_enrolment,
+    "guard-network": _undo_network_guard,
+    "guard-files": _undo_file_guard,
+    "selftest": _undo_selftest,
 }
 KEPT = frozenset({"keep-private-engine-data"})

@@ -17,6 +17,7 @@ import msgspec
 
 from shipwall.kernel.bpf import OBJECTS, BpfObject, libbpf
 from shipwall.kernel.cgroups import find_mounts
+from shipwall.kernel.fanotify import Group
 from shipwall.model.errors import ShipwallError, UnsupportedError
 
 # include/uapi/linux/bpf.h
@@ -141,12 +142,23 @@ def _lsm() -> str:
     active = _first_line(Path("/sys/kernel/security/lsm"))
     if active and "bpf" not in active.split(","):
         raise OSError(errnos.ENOENT, f"bpf is not among the active security modules ({active})")
-    return said
+    with BpfObject(OBJECTS / "names.bpf.o") as loaded:
+        return f"{said}; {len(loaded.programs())} programs of the name guard load"
 
 
 def _sensor() -> str:
     with BpfObject(OBJECTS / "sensor.bpf.o") as loaded:
         return f"{len(loaded.programs())} programs load"
+
+
+def _guard() -> str:
+    with BpfObject(OBJECTS / "guard.bpf.o") as loaded:
+        return f"{len(loaded.programs())} programs load"
+
+
+def _fanotify() -> str:
+    Group().close()
+    return "asks before an open; never before create, unlink and rename"
 
 
 def _btf() -> str:
@@ -167,6 +179,8 @@ _PROBES: tuple[tuple[str, Callable[[], str], bool, str], ...] = (
     ("sensor", _sensor, True, "no observation, no kill"),
     ("iter", _loads(_TRACING, _returns(0), _AT_ITER, "task"), False, "processes already running are read from /proc instead"),
     ("cgroup_connect4", _loads(_SOCK_ADDR, _returns(1), _AT_CONNECT4), False, "connections cannot be refused per container"),
+    ("network_guard", _guard, False, "connects, binds and messages cannot be refused by rules"),
+    ("fanotify", _fanotify, False, "opens cannot be refused by rules"),
     ("sock_ops", _loads(_SOCK_OPS, _returns(1), _AT_SOCK_OPS), False, "established connections are not followed"),
     ("tc", _loads(_SCHED_CLS, _returns(0)), False, "no packet policy on container links"),
     ("tcx", _tcx, False, "packet programs are attached through tc, not as links"),
@@ -177,7 +191,7 @@ _PROBES: tuple[tuple[str, Callable[[], str], bool, str], ...] = (
         False,
         "nothing today: the sensor does without",
     ),
-    ("lsm", _lsm, False, "opens and execs are reported or killed, but cannot be refused with an error"),
+    ("lsm", _lsm, False, "creating, removing and renaming files are reported, but cannot be refused"),
     ("kprobe", _kprobe, False, "nothing today: the sensor does without"),
 )
 

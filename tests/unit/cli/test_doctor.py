@@ -29,9 +29,12 @@ def test_json_names_what_is_there_and_what_is_missing(tmp_path: Path) -> None:
     answer = json.loads(result.stdout)
     assert answer["host"]["cgroup_mode"] in {"unified", "hybrid", "legacy"}
     features = {feature["name"]: feature for feature in answer["host"]["features"]}
+    assert {"network_guard", "fanotify"} <= set(features)
     assert {"btf", "tp_btf", "iter", "lsm", "fentry", "cgroup_connect4", "tcx", "xdp", "send_signal", "sensor"} <= set(features)
     if os.geteuid() == 0 and features["btf"]["present"]:
         assert features["sensor"]["present"], features["sensor"]
+        assert features["network_guard"]["present"], features["network_guard"]
+        assert features["fanotify"]["present"], features["fanotify"]
     assert answer["engine"] == ""
     assert answer["advisories"] == "2022-01-01 10:00 UTC"
     assert answer["advisories_age_s"] > 86400
