@@ -170,15 +170,16 @@ CONSTANTS = {
 HEADER = Record(
     "header",
     "What every record starts with. time_ns: CLOCK_BOOTTIME. sequence counts per cgroup: a hole in it is a loss. call: number of the "
-    "x86-64 call, also for a 32-bit one (HEADER_COMPAT).",
+    "x86-64 call, also for a 32-bit one (HEADER_COMPAT). First what differs each time, then who acted, then what was done: a record like "
+    "an earlier one is known by its bytes from `cgroup_id` on (runtime/quiet.py).",
     Field("time_ns", "u64"),
-    Field("cgroup_id", "u64"),
     Field("sequence", "u64"),
-    Field("ret", "s64"),
     Field("pid", "u32"),
     Field("tid", "u32"),
     Field("ppid", "u32"),
     Field("ns_pid", "u32"),
+    Field("cgroup_id", "u64"),
+    Field("ret", "s64"),
     Field("uid", "u32"),
     Field("gid", "u32"),
     Field("size", "u32"),

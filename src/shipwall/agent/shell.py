@@ -16,6 +16,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -283,11 +284,15 @@ class Agent:
     def _sense(self, sensor: Sensor) -> None:
         while self._going.is_set():
             try:
-                sensor.poll(200, self._event)
+                sensor.poll(200, self._event, self._skim)
             except ShipwallError as error:
                 self._failed["sensor"] = error.line()
                 say(f"sensor: {error.line()}")
                 return
+
+    def _skim(self, records: Sequence[bytes], at: int, seq: int, wall_offset_ns: int) -> int:
+        with self._core_lock:
+            return self.core.skim(records, at, seq, wall_offset_ns)
 
     def _event(self, event: AnyEvent) -> None:
         with self._core_lock:

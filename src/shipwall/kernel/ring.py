@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import mmap
 import select
-from collections.abc import Iterator
 
 from shipwall.kernel.bpf import Map
 from shipwall.model.errors import KernelError
@@ -48,24 +47,38 @@ class Ring:
         """Whether a record arrived within `timeout_ms`."""
         return bool(self._epoll.poll(timeout_ms / 1000))
 
-    def records(self, limit: int) -> Iterator[bytes]:
-        """Copies of at most `limit` records that wait, oldest first; each one's room is given back before it is handed out."""
-        at = self._read_to.value
-        mask, words, view, base = self._mask, self._words, self._bytes, mmap.PAGESIZE
-        while at < self._longs[0]:
+    def take(self, limit: int, limit_bytes: int, word_at: int) -> tuple[list[bytes], list[tuple[int, int, int]]]:
+        """Copies of about `limit` records that wait, oldest first, and whose they are; their room is given back.
+
+        Whose: in runs of the same 32-bit word at byte `word_at` (a multiple of 4) of the record: the word, records, bytes of the ring.
+        """
+        began = at = self._read_to.value
+        mask, words, memory, base = self._mask, self._words, self._producer, mmap.PAGESIZE + _HEADER_BYTES
+        end = min(self._longs[0], began + limit_bytes)
+        records: list[bytes] = []
+        runs: list[tuple[int, int, int]] = []
+        word = first = 0
+        start = at
+        while at < end and len(records) < limit:
             offset = base + (at & mask)
-            length = words[offset // 4]
-            if length & _BUSY:
-                return
-            size = length & ~_DISCARDED
-            data = b"" if length & _DISCARDED else bytes(view[offset + _HEADER_BYTES : offset + _HEADER_BYTES + size])
-            at += (size + _HEADER_BYTES + 7) & ~7
+            length = words[(offset - _HEADER_BYTES) >> 2]
+            if length >= _DISCARDED:
+                if length & _BUSY:
+                    break
+                at += ((length & ~_DISCARDED) + _HEADER_BYTES + 7) & ~7
+                continue
+            owner = words[(offset + word_at) >> 2]
+            if owner != word:
+                if len(records) > first:
+                    runs.append((word, len(records) - first, at - start))
+                word, first, start = owner, len(records), at
+            records.append(memory[offset : offset + length])
+            at += (length + _HEADER_BYTES + 7) & ~7
+        if len(records) > first:
+            runs.append((word, len(records) - first, at - start))
+        if at != began:
             self._read_to.value = at
-            if data:
-                yield data
-                limit -= 1
-                if limit <= 0:
-                    return
+        return records, runs
 
     def pending_bytes(self) -> int:
         """Bytes written and not yet read."""

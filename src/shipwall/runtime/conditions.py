@@ -68,7 +68,7 @@ class LiteralError(InputError):
 class Bound(NamedTuple):
     """A field as the compiler needs it: its `kind` (text, number, flag, address), whether it has `many` values, and how to get them.
 
-    `code`: the same as a Python expression of the event `e` and its process `p` (or None), where that is quicker.
+    `code`: the same as a Python expression of the `facts` and the event `e`, where that is quicker.
     """
 
     kind: str

@@ -73,13 +73,13 @@ class Header(NamedTuple):
     """The header of a record, as `abi.schema.HEADER` lays it out. `time_ns` is CLOCK_BOOTTIME, `size` that of the whole record."""
 
     time_ns: int
-    cgroup_id: int
     sequence: int
-    ret: int
     pid: int
     tid: int
     ppid: int
     ns_pid: int
+    cgroup_id: int
+    ret: int
     uid: int
     gid: int
     size: int
@@ -99,6 +99,11 @@ def parse_header(data: bytes) -> Header:
     if header.size != len(data):
         raise InputError("sensor record", f"says {header.size} bytes and has {len(data)}")
     return header
+
+
+def read_time(data: bytes) -> int:
+    """When record `data`, which has a header, was made: CLOCK_BOOTTIME, ns."""
+    return int.from_bytes(data[:8], "little")
 
 
 def decode_record(data: bytes, *, seq: int, wall_offset_ns: int, header: Header | None = None) -> AnyEvent:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from shipwall.model.event import Connect, Duplicate, Event, Exec, Exit, Fork, Module, Mount, Namespace, Open, Privilege
 from shipwall.runtime.conditions import Found
-from shipwall.runtime.facts import Facts, Meaning
+from shipwall.runtime.facts import ASKED_MORE, Facts, Meaning
 
 _SECOND = 1_000_000_000
 _CATEGORIES: dict[type[Event], str] = {
@@ -41,14 +41,22 @@ def _seconds(facts: Facts) -> Found:
 
 
 EVENT_FIELDS: dict[str, Meaning] = {
-    "evt.rawtime": Meaning("nanoseconds since 1970", "number", lambda facts: facts.event.time_ns),
-    "evt.rawtime.s": Meaning("seconds since 1970", "number", _seconds),
-    "evt.rawtime.ns": Meaning("nanoseconds of the second", "number", lambda facts: facts.event.time_ns % _SECOND),
-    "evt.time": Meaning("time of day, UTC, with nanoseconds", "text", _clock("%H:%M:%S.FRACTION", fraction=True)),
-    "evt.time.s": Meaning("time of day, UTC", "text", _clock("%H:%M:%S", fraction=False)),
-    "evt.time.iso8601": Meaning("date and time, UTC, ISO 8601", "text", _clock("%Y-%m-%dT%H:%M:%S.FRACTION+0000", fraction=True)),
-    "evt.datetime": Meaning("date and time, UTC", "text", _clock("%Y-%m-%d %H:%M:%S.FRACTION", fraction=True)),
-    "evt.datetime.s": Meaning("date and time, UTC, without fraction", "text", _clock("%Y-%m-%d %H:%M:%S", fraction=False)),
+    "evt.rawtime": Meaning("nanoseconds since 1970", "number", lambda facts: facts.event.time_ns, asks=ASKED_MORE),
+    "evt.rawtime.s": Meaning("seconds since 1970", "number", _seconds, asks=ASKED_MORE),
+    "evt.rawtime.ns": Meaning(
+        "nanoseconds of the second", "number", lambda facts: facts.event.time_ns % _SECOND, asks=ASKED_MORE
+    ),
+    "evt.time": Meaning(
+        "time of day, UTC, with nanoseconds", "text", _clock("%H:%M:%S.FRACTION", fraction=True), asks=ASKED_MORE
+    ),
+    "evt.time.s": Meaning("time of day, UTC", "text", _clock("%H:%M:%S", fraction=False), asks=ASKED_MORE),
+    "evt.time.iso8601": Meaning(
+        "date and time, UTC, ISO 8601", "text", _clock("%Y-%m-%dT%H:%M:%S.FRACTION+0000", fraction=True), asks=ASKED_MORE
+    ),
+    "evt.datetime": Meaning("date and time, UTC", "text", _clock("%Y-%m-%d %H:%M:%S.FRACTION", fraction=True), asks=ASKED_MORE),
+    "evt.datetime.s": Meaning(
+        "date and time, UTC, without fraction", "text", _clock("%Y-%m-%d %H:%M:%S", fraction=False), asks=ASKED_MORE
+    ),
     "evt.category": Meaning(
         "file, net, process, user, system or IPC; other", "text", lambda facts: _CATEGORIES.get(type(facts.event), "other")
     ),
@@ -56,5 +64,5 @@ EVENT_FIELDS: dict[str, Meaning] = {
     "evt.is_async": Meaning("never: every event is of a call or of the kernel", "flag", lambda _facts: False),
     "evt.dir": Meaning("always `<`: what is told is how the call ended", "text", lambda _facts: "<"),
     "syscall.type": Meaning("name of the call, missing for what is no call", "text", lambda facts: facts.event.syscall or None),
-    "util.cnt": Meaning("as evt.num", "number", lambda facts: facts.event.seq + 1),
+    "util.cnt": Meaning("as evt.num", "number", lambda facts: facts.event.seq + 1, asks=ASKED_MORE),
 }

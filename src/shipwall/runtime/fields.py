@@ -42,7 +42,7 @@ from shipwall.runtime.arguments import ARGUMENTS_OF_CALLS, argument, arguments
 from shipwall.runtime.conditions import WORDS, Address, Bound, Found
 from shipwall.runtime.container_fields import CONTAINER_FIELDS
 from shipwall.runtime.event_fields import EVENT_FIELDS
-from shipwall.runtime.facts import Facts, Meaning
+from shipwall.runtime.facts import ASKED_MORE, ASKED_PROCESS, Facts, Meaning
 from shipwall.runtime.flags import ACCESS, CLONE_FLAGS, MOUNT_FLAGS, O_PATH, OPEN_FLAGS, render_capabilities, render_flags
 from shipwall.runtime.process_fields import PROCESS_FIELDS
 from shipwall.runtime.untold import UNTOLD
@@ -479,7 +479,7 @@ def _header(name: str) -> Callable[[Facts], Found]:
 
 MEANINGS: dict[str, Meaning] = {
     # the event
-    "evt.num": Meaning("number of the event on this node, from 1", "number", lambda facts: facts.event.seq + 1),
+    "evt.num": Meaning("number of the event on this node, from 1", "number", lambda facts: facts.event.seq + 1, asks=ASKED_MORE),
     "evt.type": Meaning("name of the call (`execve`), or what it is when no call", "text", lambda facts: event_type(facts.event)),
     "evt.res": Meaning("SUCCESS, or the name of the error (`EACCES`)", "text", _result, _CALLS),
     "evt.rawres": Meaning("what the call returned, negative when refused", "number", _header("ret"), _CALLS),
@@ -501,12 +501,12 @@ MEANINGS: dict[str, Meaning] = {
     "proc.exeline": Meaning("whole command line", "text", _of_process(_exeline)),
     "proc.cmdnargs": Meaning("number of arguments", "number",
                              lambda facts: None if facts.process is None else max(0, len(facts.process.argv) - 1)),
-    "proc.pid": Meaning("process id on the host", "number", _header("pid")),
-    "proc.ppid": Meaning("process id of the parent on the host", "number", _header("ppid")),
-    "proc.vpid": Meaning("process id in the container", "number", _header("ns_pid")),
+    "proc.pid": Meaning("process id on the host", "number", _header("pid"), asks=ASKED_PROCESS),
+    "proc.ppid": Meaning("process id of the parent on the host", "number", _header("ppid"), asks=ASKED_PROCESS),
+    "proc.vpid": Meaning("process id in the container", "number", _header("ns_pid"), asks=ASKED_PROCESS),
     "proc.pvpid": Meaning("process id of the parent in the container", "number",
                           _of_parent(lambda parent: None if parent is None else parent.ns_pid)),
-    "thread.tid": Meaning("thread id on the host", "number", _header("tid")),
+    "thread.tid": Meaning("thread id on the host", "number", _header("tid"), asks=ASKED_PROCESS),
     "proc.pname": Meaning("name of the parent", "text", _parent_name),
     "proc.pexe": Meaning("first word of the parent's command line", "text", _of_parent(_exe)),
     "proc.pexepath": Meaning("file of the parent's program", "text", _of_parent(_path)),
@@ -749,9 +749,7 @@ _CODE: dict[tuple[str, str], str] = {
     ("open", "evt.is_open_write"): "(not e.flags & 0o10000000 and 0 < e.flags & 3 < 3)",
     ("open", "fd.nameraw"): "(e.asked or None)",
     ("", "evt.rawres"): "e.ret",
-    ("", "proc.name"): "(p.comm if p is not None else e.comm)",
-    ("", "proc.pid"): "e.pid",
-    ("", "proc.vpid"): "e.ns_pid",
+    ("", "proc.name"): "(p.comm if (p := facts.process) is not None else e.comm)",
     ("", "user.uid"): "e.uid",
     ("", "group.gid"): "e.gid",
     ("", "container.id"): "(e.container[:12] or 'host')",
@@ -774,6 +772,8 @@ def bind_field(field: Field, kind: str = "") -> Bound:
     if argument is not None:
         return Bound("text", False, ARGUMENTS.get(kind, {}).get(argument) or _evt_argument(argument))
     meaning = MEANINGS[field.name]
+    if meaning.asks:
+        meaning = meaning._replace(get=_noting(meaning))
     if field.argument is not None and meaning.get_with is not None:
         get_with, given = meaning.get_with, field.argument
         return Bound(meaning.kind, False, lambda facts: get_with(facts, given))
@@ -784,6 +784,17 @@ def bind_field(field: Field, kind: str = "") -> Bound:
         return Bound(meaning.kind, meaning.many, meaning.get, code)
     structs, get = frozenset(KINDS[name] for name in meaning.kinds), meaning.get
     return Bound(meaning.kind, meaning.many, lambda facts: get(facts) if type(facts.event) in structs else None)
+
+
+def _noting(meaning: Meaning) -> Callable[[Facts], Found]:
+    """The getter, which also notes what was asked for."""
+    get, asks = meaning.get, meaning.asks
+
+    def noting(facts: Facts) -> Found:
+        facts.asked |= asks
+        return get(facts)
+
+    return noting
 
 
 def look_up(facts: Facts) -> Callable[[Field], Found]:

@@ -10,6 +10,7 @@ from shipwall.runtime.conditions import explain
 from shipwall.runtime.facts import Context, Facts
 from shipwall.runtime.fields import exe_path, is_denied, look_up
 from shipwall.runtime.processes import ProcessTable
+from shipwall.runtime.quiet import Quiet
 from shipwall.runtime.rule_costs import RuleCosts
 from shipwall.runtime.rules.output import render_output
 from shipwall.runtime.rules.rule_set import Rule, RuleSet
@@ -33,6 +34,7 @@ class Watch:
         self.rules = rules
         self.node = node
         self.processes = ProcessTable()
+        self.quiet = Quiet(self.processes)
         self._boot = boot
         self._first_match = first_match
         self._count = itertools.count(1)
@@ -45,11 +47,15 @@ class Watch:
         processes = self.processes
         processes.before(event)
         alerts: list[Alert] = []
+        matching: list[int] = []
+        asked = 0
         judged = self.rules.judge(event)
         if judged is not None:
             facts = Facts(event, processes, context, self.node)
             rules, judge = judged
-            matched = [rules[number] for number in judge(facts)]
+            matching = judge(facts)
+            asked = facts.asked
+            matched = [rules[number] for number in matching]
             if self.costs is not None:
                 self.costs.take(rules, facts)
             ended: set[str] = set()
@@ -70,6 +76,8 @@ class Watch:
                 if rule.is_step:
                     self.sequences.note(rule, event, ended)
         processes.after(event)
+        if not matching:
+            self.quiet.settle(event, asked)
         return alerts
 
     def _raise(self, rule: Rule, facts: Facts, now_ns: int, suppressed: int, steps: tuple[Step, ...]) -> Alert:
