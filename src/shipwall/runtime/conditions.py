@@ -190,12 +190,11 @@ def _path_check(literals: tuple[str, ...]) -> Callable[[str], bool]:
     plain = {literal.rstrip("/") for literal in literals if not re.search(r"[*?\[]", literal)}
     globs = [literal.strip("/").split("/") for literal in literals if re.search(r"[*?\[]", literal)]
 
+    inside = tuple(f"{literal}/" for literal in plain)
+
     def below(value: str) -> bool:
-        at = len(value)
-        while at >= 0:
-            if value[:at].rstrip("/") in plain:
-                return True
-            at = value.rfind("/", 0, at) if at else -1
+        if value.startswith(inside) or value.rstrip("/") in plain:
+            return True
         if not globs:
             return False
         parts = value.strip("/").split("/")
