@@ -249,16 +249,16 @@ enum shipwall_constant {
 	SHIPWALL_CGROUP_REMOVED = 0x2,
 };
 
-/* What every record starts with. time_ns: CLOCK_BOOTTIME. sequence counts per cgroup: a hole in it is a loss. call: number of the x86-64 call, also for a 32-bit one (HEADER_COMPAT). */
+/* What every record starts with. time_ns: CLOCK_BOOTTIME. sequence counts per cgroup: a hole in it is a loss. call: number of the x86-64 call, also for a 32-bit one (HEADER_COMPAT). First what differs each time, then who acted, then what was done: a record like an earlier one is known by its bytes from `cgroup_id` on (runtime/quiet.py). */
 struct shipwall_header {
 	__u64 time_ns;
-	__u64 cgroup_id;
 	__u64 sequence;
-	__s64 ret;
 	__u32 pid;
 	__u32 tid;
 	__u32 ppid;
 	__u32 ns_pid;
+	__u64 cgroup_id;
+	__s64 ret;
 	__u32 uid;
 	__u32 gid;
 	__u32 size;
