@@ -36,16 +36,12 @@ class Ring:
         self._bytes = memoryview(self._producer)
         self._words = self._bytes.cast("I")
         self._longs = self._bytes.cast("Q")
-        self._epoll = select.epoll()
-        self._epoll.register(ring.fd, select.EPOLLIN)
-
-    def fileno(self) -> int:
-        """A descriptor that is readable when records wait, for poll and select."""
-        return self._epoll.fileno()
+        self._poll = select.poll()  # epoll would not look at the ring itself, and most records wake nobody
+        self._poll.register(ring.fd, select.POLLIN)
 
     def wait(self, timeout_ms: int) -> bool:
-        """Whether a record arrived within `timeout_ms`."""
-        return bool(self._epoll.poll(timeout_ms / 1000))
+        """Whether records wait, or were announced by a wake-up within `timeout_ms`."""
+        return bool(self._poll.poll(timeout_ms))
 
     def take(self, limit: int, limit_bytes: int, word_at: int) -> tuple[list[bytes], list[tuple[int, int, int]]]:
         """Copies of about `limit` records that wait, oldest first, and whose they are; their room is given back.
@@ -86,7 +82,6 @@ class Ring:
 
     def close(self) -> None:
         """Give the memory back."""
-        self._epoll.close()
         del self._read_to
         self._longs.release()
         self._words.release()
