@@ -354,13 +354,13 @@ static __always_inline bool has_credit(struct shipwall_watch *watch, struct ship
 /* Wakes the reader when it sleeps: waking costs the caller more than all else (an interrupt, in a guest an exit of the machine too), so
  * it is done once and not for each record. The reader says that it sleeps before it looks at the ring for the last time, and this looks
  * only after the record is in the ring: one of both sees the other. No helper wakes without a record, hence the empty one. */
-static __always_inline void wake_reader(struct shipwall_settings *setting, __u32 class)
+static __always_inline void wake_reader(struct shipwall_settings *setting, struct shipwall_header *header)
 {
 	void *nothing;
 
 	if (!setting->asleep)
 		return;
-	if (setting->unhurried & 1 << (class & 31) &&
+	if (setting->unhurried & 1 << (header->kind & 31) && !(header->bits & SHIPWALL_HEADER_HURRIES) &&
 	    bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) < bpf_ringbuf_query(&ring, BPF_RB_RING_SIZE) / HELD_BACK)
 		return;
 	if (!__sync_val_compare_and_swap(&setting->asleep, 1, 0))
@@ -389,11 +389,11 @@ static __always_inline int emit(struct scratch *scratch, struct shipwall_watch *
 	}
 	if (size > sizeof(scratch->record) || bpf_ringbuf_output(&ring, scratch->record, size, BPF_RB_NO_WAKEUP)) {
 		__sync_fetch_and_add(&watch->lost[class], 1);
-		wake_reader(setting, class);
+		wake_reader(setting, header);
 		return 0;
 	}
 	__sync_fetch_and_add(&watch->produced_bytes, (size + 8 + 7) & ~7ULL);
-	wake_reader(setting, class);
+	wake_reader(setting, header);
 	return 0;
 }
 

@@ -25,6 +25,7 @@ from shipwall.kernel.sensor import CHILDREN, EVENTS, Sensor
 from shipwall.model.event import AnyEvent, Exec
 from shipwall.runtime.lower import lower
 from shipwall.runtime.rules.calls import read_calls
+from shipwall.runtime.rules.hurry import unhurried_kinds
 
 ROUNDS = 15
 SPAWNS = 50
@@ -139,7 +140,7 @@ def read_events(folder: Path, tell: int, stopped: int) -> None:
     with Sensor() as found:
         rules = load_rules()
         found.set_rules(lower(rules), read_calls(rules))
-        found.set_unhurried(["fork", "exit"])
+        found.set_unhurried(unhurried_kinds(rules))
         cgroup_id = found.watch_parent(folder, EVENTS | CHILDREN)
         os.write(tell, b"y" if found.self_check(count) else b"n")
         while not select.select([stopped], [], [], 0)[0]:

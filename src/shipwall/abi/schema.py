@@ -129,6 +129,7 @@ CONSTANTS = {
     "EXEC_USER_WRITABLE": 16,
     # bits of the header
     "HEADER_COMPAT": 1,
+    "HEADER_HURRIES": 2,  # wakes the reader whatever its kind
     # bits of a call record
     "CALL_TRUNCATED": 1,
     # bits and places of a shape

@@ -198,10 +198,9 @@ class Core(Context):
         else:
             self.containers[facts.id] = facts
             if facts.cgroup_id:
-                self._cgroups[facts.cgroup_id] = facts.id
+                self.cgroup_known(facts.cgroup_id, facts.id)
         if facts != known:
             self.watch.quiet.forget_container(facts.id)
-            self.watch.quiet.forget_cgroup(facts.cgroup_id)
         self.in_use.identified(facts.id, facts.image_digest)
         effects: list[Effect] = []
         if facts != known:
@@ -231,7 +230,7 @@ class Core(Context):
         self.in_use.note(container, facts.image_digest if facts is not None else None, path)
 
     def cgroup_known(self, cgroup_id: int, container_id: str) -> None:
-        """Start-up state: the cgroup of a container that was there before the sensor."""
+        """The cgroup of a container, which may have been there before the sensor."""
         if self._cgroups.get(cgroup_id) != container_id:
             self.watch.quiet.forget_cgroup(cgroup_id)
         self._cgroups[cgroup_id] = container_id

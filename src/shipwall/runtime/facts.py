@@ -70,6 +70,12 @@ class Facts:
         return self._table.get(self.event.pid)
 
     @property
+    def is_runtime(self) -> bool:
+        """Whether the engine's runtime acts while it sets up the container."""
+        self.asked |= ASKED_PROCESS
+        return self._table.is_runtime(self.event.pid)
+
+    @property
     def table(self) -> ProcessTable:
         """All processes."""
         self.asked |= ASKED_MORE

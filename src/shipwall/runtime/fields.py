@@ -17,6 +17,7 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Callable
+from functools import lru_cache
 
 from shipwall.abi.calls import CALLS
 from shipwall.lang.condition import Field
@@ -584,7 +585,7 @@ MEANINGS: dict[str, Meaning] = {
         "whether what was acted on is not what the caller's memory says", "flag", _header("differs"), frozenset({"open", "connect", "call"})
     ),
     "shipwall.runtime": Meaning("whether the engine's runtime acts while it sets up the container", "flag",
-                                lambda facts: facts.table.is_runtime(facts.event.pid)),
+                                lambda facts: facts.is_runtime),
 }  # fmt: skip
 
 
@@ -799,4 +800,9 @@ def _noting(meaning: Meaning) -> Callable[[Facts], Found]:
 
 def look_up(facts: Facts) -> Callable[[Field], Found]:
     """The `lookup` of `conditions.evaluate` for these facts; fields without meaning are missing."""
-    return lambda field: bind_field(field).get(facts) if has_meaning(field) else None
+    return lambda field: _getter(field)(facts)
+
+
+@lru_cache(maxsize=4096)
+def _getter(field: Field) -> Callable[[Facts], Found]:
+    return bind_field(field).get if has_meaning(field) else lambda _facts: None

@@ -90,6 +90,11 @@ class ProcessTable:
         entry = self._alive.get(pid)
         return (None, LEARNT) if entry is None else (entry.details, entry.knowledge)
 
+    def known(self, pid: int) -> tuple[Process | None, ProcessDetails | None, int, bool]:
+        """All that is known of the living process `pid` alone, without its ancestors and connections."""
+        entry = self._alive.get(pid)
+        return (None, None, LEARNT, False) if entry is None else (entry.process, entry.details, entry.knowledge, entry.is_runtime)
+
     def learn(self, pid: int, details: ProcessDetails | None) -> None:
         """Remember what was found out about the program `pid` runs now, or that nothing was."""
         entry = self._alive.get(pid)

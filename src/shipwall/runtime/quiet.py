@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from shipwall.abi.schema import HEADER
-from shipwall.model.container import Process, ProcessDetails
+from shipwall.model.container import Process
 from shipwall.model.event import AnyEvent, Cgroup, Connect, Exec, Exit, Fork, Lost, Privilege
 from shipwall.runtime.facts import ASKED_LINEAGE, ASKED_MORE
 from shipwall.runtime.processes import ProcessTable
@@ -50,15 +50,14 @@ class _Verdicts:
 class _Actor:
     """A thread that acted, as it was then; `own` are the records that are quiet because it is this one."""
 
-    __slots__ = ("details", "lineage", "own", "pid", "ppid", "process", "verdicts", "version")
+    __slots__ = ("known", "lineage", "own", "pid", "ppid", "verdicts", "version")
 
     def __init__(self, event: AnyEvent, verdicts: _Verdicts) -> None:
         self.pid, self.ppid = event.pid, event.ppid
         self.verdicts = verdicts
         self.own: set[bytes] = set()
         self.version = -1
-        self.process: Process | None = None
-        self.details: tuple[ProcessDetails | None, int] = (None, 0)
+        self.known: tuple[object, ...] = ()
         self.lineage: tuple[Process, ...] | None = None
 
 
@@ -120,7 +119,7 @@ class Quiet:
         if verdicts is None:
             verdicts = self._cgroups[event.cgroup_id] = _Verdicts(event.container, self.kept_of(event.container))
         actor = _Actor(event, verdicts)
-        actor.process, actor.details = self._table.get(event.pid), self._table.details(event.pid)
+        actor.known = self._table.known(event.pid)
         actor.version = self._table.version
         return actor
 
@@ -130,11 +129,11 @@ class Quiet:
         if not table.is_settled(actor.pid, actor.ppid, actor.verdicts.container):
             del self._actors[who]
             return False
-        process, details = table.get(actor.pid), table.details(actor.pid)
+        known = table.known(actor.pid)
         lineage = None if actor.lineage is None else table.lineage(actor.pid)
-        if process is not actor.process or details != actor.details or lineage != actor.lineage:
+        if known != actor.known or lineage != actor.lineage:
             actor.own.clear()
-            actor.process, actor.details, actor.lineage = process, details, None
+            actor.known, actor.lineage = known, None
         actor.version = table.version
         return True
 
