@@ -15,16 +15,18 @@ from shipwall.model.alert import Alert
 from shipwall.model.event import AnyEvent, Exit
 from shipwall.model.wire import AlertRaised
 from shipwall.runtime.lower import lower
+from shipwall.runtime.rules import RuleSet
 from shipwall.runtime.rules.calls import read_calls
+from shipwall.runtime.rules.hurry import unhurried_kinds
 from shipwall.runtime.watch import Watch
 
 
 class Node:
     """`on_alert` is called the moment an alert is raised. `ended`: pid → when the kernel saw it end (wall clock, ns)."""
 
-    def __init__(self, sensor: Sensor) -> None:
+    def __init__(self, sensor: Sensor, rules: RuleSet) -> None:
         self.sensor = sensor
-        self.core = Core("bench", Watch(load_rules(), "bench"), lambda _digest: None)
+        self.core = Core("bench", Watch(rules, "bench"), lambda _digest: None)
         self.core.processes(read_processes())
         self.alerts: list[tuple[Alert, int]] = []
         self.ended: dict[int, int] = {}
@@ -51,15 +53,16 @@ class Node:
         while not done():
             if time.monotonic() > deadline:
                 sys.exit(f"bench: {what} did not come: nothing was measured")
-            self.sensor.poll(200, self.take)
+            self.sensor.poll(200, self.take, self.core.skim)
 
 
 @contextmanager
-def watching() -> Iterator[Node]:
+def watching(rules: RuleSet | None = None) -> Iterator[Node]:
     """A node whose sensor has just proved that it is attached and delivers, and has lost nothing at the end."""
     with Sensor() as sensor:
-        node = Node(sensor)
+        node = Node(sensor, rules or load_rules())
         sensor.set_rules(lower(node.core.watch.rules), read_calls(node.core.watch.rules))
+        sensor.set_unhurried(unhurried_kinds(node.core.watch.rules))
         if not sensor.self_check(node.take):
             sys.exit("bench: the sensor did not see its own act: nothing was measured")
         yield node

@@ -15,15 +15,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from scripts.bench import cost, dropped
-from scripts.bench.table import Row
+from scripts.bench import cost, dropped, latency
+from scripts.bench.node import watching
+from scripts.bench.place import places
+from scripts.bench.table import Row, spread
 
 from shipwall.adapters.rule_files import load_rules
 from shipwall.agent.core import Act, Core
 from shipwall.kernel.cgroups import join, unified_mount
+from shipwall.kernel.priority import Priority
 from shipwall.kernel.sensor import CHILDREN, EVENTS, Sensor
 from shipwall.model.event import AnyEvent, Lost
 from shipwall.runtime.rules import RuleSet
@@ -35,6 +39,7 @@ from shipwall.runtime.watch import Watch
 ROUNDS = 8
 REDIS = Path("/usr/bin/redis-check-rdb")  # the server itself, when called by the server's name
 REDIS_REQUESTS = 100_000
+HOGS, CALLS = 8, 200
 MOST_SHARE = 103.0
 # What it is measured over, the target, the peer's figure (Falco's modern probe) and the spike's, in ns.
 TARGETS = {
@@ -66,6 +71,8 @@ def measure(rounds: int = ROUNDS) -> tuple[str, list[Row]]:
             rows.append(_redis_row(requests))
             rows += flood(folder, program)
             rows += dropped.measure(folder)
+            with ThreadPoolExecutor(1) as pool:  # a thread of its own, as the agent's
+                rows += pool.submit(delays).result()
         finally:
             folder.rmdir()
     return f"What seeing every call costs a watched container (least of {rounds} interleaved rounds)", rows
@@ -160,6 +167,27 @@ def flood(folder: Path, program: Path) -> list[Row]:
         ]
     said = f"{rate:,.0f} calls/s, exact ({most:,.0f} by the processor time they had)"
     return [Row("counted, all CPUs", said, "at least 2,000,000/s (spike 3,000,000)", most >= 2_000_000), *rows]
+
+
+def delays() -> list[Row]:
+    """From the call, by the kernel's clock, to the alert; on a quiet host and beside busy processes that would take all processors."""
+    Priority(lambda line: sys.exit(f"bench: {line}")).hurry()
+    rules, which = stable_rules()
+    rows = []
+    with places() as made, watching(rules) as node:
+        node.sensor.watch_parent(made.parent, EVENTS | CHILDREN)
+        for hogs, beside in ((0, "idle"), (HOGS, f"{HOGS} hogs")):
+            taken = []
+            with made.place() as place, latency.offender(place, hogs) as child:
+                for _ in range(CALLS):
+                    latency.settle(node)
+                    latency.say(child, "go")
+                    alert, raised_ns = node.until_alert()
+                    latency.check(alert, latency.ALERTING, place)
+                    latency.hear(child)
+                    taken.append(raised_ns - alert.time_ns)
+            rows.append(spread(f"call to alert, {beside} ({which})", taken, (0.2, 0.6)))
+    return rows
 
 
 def stable_rules() -> tuple[RuleSet, str]:
