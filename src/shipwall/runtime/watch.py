@@ -6,7 +6,7 @@ import itertools
 
 from shipwall.model.alert import Alert, Step
 from shipwall.model.event import AnyEvent, Exec
-from shipwall.runtime.conditions import explain
+from shipwall.runtime.conditions import Explanation
 from shipwall.runtime.facts import Context, Facts
 from shipwall.runtime.fields import exe_path, is_denied, look_up
 from shipwall.runtime.processes import ProcessTable
@@ -41,6 +41,7 @@ class Watch:
         self.throttles = Throttles()
         self.costs = costs
         self.sequences = Sequences(rules.rules)
+        self._explanations: dict[str, Explanation] = {}
 
     def handle(self, event: AnyEvent, context: Context, now_ns: int) -> list[Alert]:
         """The alerts `event` raises, in the rules' order; most events raise none and cost a few microseconds."""
@@ -80,6 +81,12 @@ class Watch:
             self.quiet.settle(event, asked)
         return alerts
 
+    def _explanation(self, rule: Rule) -> Explanation:
+        made = self._explanations.get(rule.name)
+        if made is None:
+            made = self._explanations[rule.name] = Explanation(rule.condition)
+        return made
+
     def _raise(self, rule: Rule, facts: Facts, now_ns: int, suppressed: int, steps: tuple[Step, ...]) -> Alert:
         event, container = facts.event, facts.container
         lookup = look_up(facts)
@@ -106,7 +113,7 @@ class Watch:
             promotion=container.promotion if container is not None else "unknown",
             package=facts.context.package_of(digest, exe_path(facts)) if container is not None else "",
             lineage=facts.lineage,
-            why=explain(rule.condition, lookup),
+            why=self._explanation(rule).of(lookup),
             tags=rule.tags,
             denied=denied,
             stopped=stopped,
