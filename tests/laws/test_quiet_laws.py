@@ -194,6 +194,11 @@ def test_what_was_seen_is_passed_over_until_the_process_or_its_container_is_anot
     node.core.cgroup_known(7, IDS[0])
     assert decoded(opened(b"/a", 6, 13), opened(b"/a", 6, 14)) == 1
     assert [event.time_ns for event in node.core.recorded(IDS[0], 0)] == [13, 14]
+    node.core.watch.rules = parse_rules(
+        "- rule: r\n  desc: d\n  condition: evt.type=openat\n  output: o\n  priority: INFO\n", "r"
+    )
+    assert decoded(opened(b"/a", 6, 15)) == 1
+    assert node.alerts == [("r", node.seq)]
 
 
 # --- what fields ask for ---

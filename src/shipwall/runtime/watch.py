@@ -31,7 +31,7 @@ class Watch:
     def __init__(
         self, rules: RuleSet, node: str, boot: str = "0", *, first_match: bool = False, costs: RuleCosts | None = None
     ) -> None:
-        self.rules = rules
+        self._rules = rules
         self.node = node
         self.processes = ProcessTable()
         self.quiet = Quiet(self.processes)
@@ -43,6 +43,17 @@ class Watch:
         self.sequences = Sequences(rules.rules)
         self._explanations: dict[str, Explanation] = {}
 
+    @property
+    def rules(self) -> RuleSet:
+        """The rules in force. Others may be set at any time."""
+        return self._rules
+
+    @rules.setter
+    def rules(self, rules: RuleSet) -> None:
+        self._rules = rules
+        self._explanations.clear()
+        self.quiet.forget_all()
+
     def handle(self, event: AnyEvent, context: Context, now_ns: int) -> list[Alert]:
         """The alerts `event` raises, in the rules' order; most events raise none and cost a few microseconds."""
         processes = self.processes
@@ -50,7 +61,7 @@ class Watch:
         alerts: list[Alert] = []
         matching: list[int] = []
         asked = 0
-        judged = self.rules.judge(event)
+        judged = self._rules.judge(event)
         if judged is not None:
             facts = Facts(event, processes, context, self.node)
             rules, judge = judged
