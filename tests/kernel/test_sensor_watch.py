@@ -16,7 +16,7 @@ from tests.kernel.conftest import Box
 
 from shipwall.abi.btf import parse_object_btf
 from shipwall.abi.layouts import find_differences
-from shipwall.abi.schema import CONSTANTS, PROGRAMS
+from shipwall.abi.schema import CONSTANTS, PROGRAMS, WATCH
 from shipwall.kernel import features
 from shipwall.kernel.bpf import BpfObject, program_ids
 from shipwall.kernel.cgroups import find_path, join, read_id, read_pids, unified_mount
@@ -359,6 +359,12 @@ def test_only_what_hurries_wakes_the_sleeping_reader_and_much_of_the_rest(object
         assert counters.lost == counters.over == counters.helper_errors == {}
         assert len(box.seen(Fork)) == len(box.seen(Exit)) - 4 == 103
         assert counters.issued[box.id] == counters.delivered_by_cgroup[box.id]
+        at = sensor._loaded.map("watches").lookup((box.id % CONSTANTS["WATCH_SLOTS"]).to_bytes(4, "little"), WATCH.size_bytes)
+        assert at is not None
+        produced, consumed = (
+            WATCH.layout.unpack(at)[list(WATCH.offsets).index(f"{name}_bytes")] for name in ("produced", "consumed")
+        )
+        assert produced == consumed > 0  # the empty records that wake are nobody's
 
 
 def test_what_does_not_hurry_comes_when_the_time_of_a_poll_is_over(box: Box) -> None:

@@ -1,7 +1,8 @@
 """Reading a BPF ring buffer by walking its memory.
 
-Source: kernel/bpf/ringbuf.c. The consumer's page is writable, the producer's page and the data (mapped twice in a row, so a record
-never wraps) are not. A record is a word of length and flags, a word of page offset, then the bytes, rounded up to 8.
+Source: kernel/bpf/ringbuf.c. The consumer's page is writable, the producer's page and the data are not. A record is a word of length and
+flags, a word of page offset, then the bytes, rounded up to 8. The kernel offers the data twice in a row, so that no record wraps; mapped
+once it takes half the memory, as memory is counted.
 On x86-64 plain loads do not pass each other, so no barrier is missing; another architecture would need libbpf's reader.
 """
 
@@ -27,7 +28,7 @@ class Ring:
         try:
             self._consumer = mmap.mmap(ring.fd, mmap.PAGESIZE)
             self._producer = mmap.mmap(
-                ring.fd, mmap.PAGESIZE + 2 * size_bytes, prot=mmap.PROT_READ, flags=mmap.MAP_SHARED, offset=mmap.PAGESIZE
+                ring.fd, mmap.PAGESIZE + size_bytes, prot=mmap.PROT_READ, flags=mmap.MAP_SHARED, offset=mmap.PAGESIZE
             )
         except OSError as error:
             raise KernelError(f"ring {ring.name}", f"cannot be mapped: {error.strerror}", errno=error.errno or 0) from error
@@ -49,26 +50,32 @@ class Ring:
         Whose: in runs of the same 32-bit word at byte `word_at` (a multiple of 4) of the record: the word, records, bytes of the ring.
         """
         began = at = self._read_to.value
-        mask, words, memory, base = self._mask, self._words, self._producer, mmap.PAGESIZE + _HEADER_BYTES
+        mask, words, memory, base = self._mask, self._words, self._producer, mmap.PAGESIZE
         end = min(self._longs[0], began + limit_bytes)
         records: list[bytes] = []
         runs: list[tuple[int, int, int]] = []
         word = first = 0
         start = at
         while at < end and len(records) < limit:
-            offset = base + (at & mask)
-            length = words[(offset - _HEADER_BYTES) >> 2]
+            length = words[(base + (at & mask)) >> 2]
             if length >= _DISCARDED:
                 if length & _BUSY:
                     break
-                at += ((length & ~_DISCARDED) + _HEADER_BYTES + 7) & ~7
+                room = ((length & ~_DISCARDED) + _HEADER_BYTES + 7) & ~7
+                at += room
+                start += room  # it was nobody's
                 continue
-            owner = words[(offset + word_at) >> 2]
+            begin = (at + _HEADER_BYTES) & mask
+            owner = words[(base + (begin + word_at & mask)) >> 2]
             if owner != word:
                 if len(records) > first:
                     runs.append((word, len(records) - first, at - start))
                 word, first, start = owner, len(records), at
-            records.append(memory[offset : offset + length])
+            end_at = begin + length
+            if end_at <= mask:
+                records.append(memory[base + begin : base + end_at])
+            else:
+                records.append(memory[base + begin :] + memory[base : base + end_at - mask - 1])
             at += (length + _HEADER_BYTES + 7) & ~7
         if len(records) > first:
             runs.append((word, len(records) - first, at - start))
