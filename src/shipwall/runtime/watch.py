@@ -51,6 +51,7 @@ class Watch:
     @rules.setter
     def rules(self, rules: RuleSet) -> None:
         self._rules = rules
+        self.sequences = Sequences(rules.rules)
         self._explanations.clear()
         self.quiet.forget_all()
 
