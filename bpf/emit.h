@@ -356,11 +356,15 @@ static __always_inline bool has_credit(struct shipwall_watch *watch, struct ship
  * only after the record is in the ring: one of both sees the other. No helper wakes without a record, hence the empty one. */
 static __always_inline void wake_reader(struct shipwall_settings *setting, struct shipwall_header *header)
 {
+	__u32 call = header->call & (SHIPWALL_CALLS_MAX - 1);
+	bool waits = setting->unhurried & 1 << (header->kind & 31);
 	void *nothing;
 
 	if (!setting->asleep)
 		return;
-	if (setting->unhurried & 1 << (header->kind & 31) && !(header->bits & SHIPWALL_HEADER_HURRIES) &&
+	if (header->kind == SHIPWALL_KIND_CALL)
+		waits |= setting->unhurried_calls[MASKED(call >> 6, 7)] >> (call & 63) & 1;
+	if (waits && !(header->bits & SHIPWALL_HEADER_HURRIES) &&
 	    bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) < bpf_ringbuf_query(&ring, BPF_RB_RING_SIZE) / HELD_BACK)
 		return;
 	if (!__sync_val_compare_and_swap(&setting->asleep, 1, 0))

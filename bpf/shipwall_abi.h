@@ -439,7 +439,7 @@ struct shipwall_shape {
 	__u8 pad;
 };
 
-/* The only value of `settings`, written by Python and read by every program. families: which family handles each call, 0 none. own_flags, other_flags: what the cgroup of a new container gets, below a parent of the engine and elsewhere. compat, x32 (from X32_FIRST on), socket_calls: the x86-64 number of another caller's call, CALL_NONE for none. word_lengths, words: abi/words.py. filter_in_force: 0 none, else the generation + 1; filter_programs: by generation and call. asleep: whether the reader is to be woken; unhurried: kinds (a bit each) that do not wake it. */
+/* The only value of `settings`, written by Python and read by every program. families: which family handles each call, 0 none. own_flags, other_flags: what the cgroup of a new container gets, below a parent of the engine and elsewhere. compat, x32 (from X32_FIRST on), socket_calls: the x86-64 number of another caller's call, CALL_NONE for none. word_lengths, words: abi/words.py. filter_in_force: 0 none, else the generation + 1; filter_programs: by generation and call. asleep: whether the reader is to be woken; unhurried, unhurried_calls: kinds and calls (a bit each) that do not wake it. */
 struct shipwall_settings {
 	__u64 credit_bytes;
 	__u32 own_flags;
@@ -457,6 +457,7 @@ struct shipwall_settings {
 	__u8 pad_filter[60];
 	__u32 asleep;
 	__u32 unhurried;
+	__u64 unhurried_calls[8];
 };
 
 /* How the events of some calls are judged (`runtime.lower.tables.Program`, from where its words are). Value of `filters`, by generation and number. */

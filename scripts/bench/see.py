@@ -20,20 +20,15 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from scripts.bench import cost, dropped, latency
-from scripts.bench.node import watching
+from scripts.bench.node import ask_as_agent, stable_rules, watching
 from scripts.bench.place import places
 from scripts.bench.table import Row, spread
 
-from shipwall.adapters.rule_files import load_rules
 from shipwall.agent.core import Act, Core
 from shipwall.kernel.cgroups import join, unified_mount
 from shipwall.kernel.priority import Priority
 from shipwall.kernel.sensor import CHILDREN, EVENTS, Sensor
 from shipwall.model.event import AnyEvent, Lost
-from shipwall.runtime.rules import RuleSet
-from shipwall.runtime.rules.calls import read_calls
-from shipwall.runtime.rules.hurry import unhurried_kinds
-from shipwall.runtime.rules.paths import read_paths
 from shipwall.runtime.watch import Watch
 
 ROUNDS = 8
@@ -148,9 +143,7 @@ def flood(folder: Path, program: Path) -> list[Row]:
     shutil.copy(program, node)  # a program that may ask for the passwords
     with Sensor(ring_bytes=64 * 1024 * 1024) as sensor:
         rules, which = stable_rules()
-        sensor.set_calls(read_calls(rules))
-        sensor.set_open_prefixes(read_paths(rules).prefixes)
-        sensor.set_unhurried(unhurried_kinds(rules))
+        ask_as_agent(sensor, rules)
         cgroup_id = sensor.watch_parent(folder, EVENTS | CHILDREN)
         if not sensor.self_check(lambda _event: None):
             sys.exit("bench: the sensor did not see its own act: nothing was measured")
@@ -188,14 +181,6 @@ def delays() -> list[Row]:
                     taken.append(raised_ns - alert.time_ns)
             rows.append(spread(f"call to alert, {beside} ({which})", taken, (0.2, 0.6)))
     return rows
-
-
-def stable_rules() -> tuple[RuleSet, str]:
-    """Falco's stable rules and the shipped ones, or these alone where the conformance data is not there; and which."""
-    data = Path(os.environ.get("SHIPWALL_CONFORMANCE", Path(__file__).parents[3] / "shared/conformance"))
-    stable = data / "falco/falco_rules.yaml"
-    rules = load_rules(*([stable] if stable.exists() else []))
-    return rules, f"{len(rules.rules)} rules" + ("" if stable.exists() else ": the stable ones are not here")
 
 
 def flooders(folder: Path, program: Path, how: str) -> list[subprocess.Popen[bytes]]:

@@ -381,7 +381,7 @@ SETTINGS = Record(
     "own_flags, other_flags: what the cgroup of a new container gets, below a parent of the engine and elsewhere. compat, x32 (from "
     "X32_FIRST on), socket_calls: the x86-64 number of another caller's call, CALL_NONE for none. word_lengths, words: abi/words.py. "
     "filter_in_force: 0 none, else the generation + 1; filter_programs: by generation and call. asleep: whether the reader is to be woken; "
-    "unhurried: kinds (a bit each) that do not wake it.",
+    "unhurried, unhurried_calls: kinds and calls (a bit each) that do not wake it.",
     Field("credit_bytes", "u64"),
     Field("own_flags", "u32"),
     Field("other_flags", "u32"),
@@ -398,6 +398,7 @@ SETTINGS = Record(
     Field("pad_filter", "u8", 60),  # what the reader writes lies in another line of the processors' caches
     Field("asleep", "u32"),
     Field("unhurried", "u32"),
+    Field("unhurried_calls", "u64", CONSTANTS["CALLS_MAX"] // 64),
 )
 
 _TESTS, _CLAUSES, _PLACES = (CONSTANTS[f"FILTER_{name}"] for name in ("TESTS", "CLAUSES", "PLACES"))

@@ -70,7 +70,7 @@ from shipwall.runtime.lower import lower
 from shipwall.runtime.observed import MAPPING_CALL
 from shipwall.runtime.rule_costs import RuleCosts
 from shipwall.runtime.rules.calls import read_calls
-from shipwall.runtime.rules.hurry import unhurried_kinds
+from shipwall.runtime.rules.hurry import find_unhurried
 from shipwall.runtime.rules.paths import read_paths
 from shipwall.runtime.watch import Watch
 
@@ -187,7 +187,7 @@ class Agent:
         sensor.set_open_prefixes(read_paths(self.core.watch.rules).prefixes)  # for cgroups that are told of unfiltered
         if (host := read_accounts(os.getpid())) is not None:
             self.core.accounts_known("", host)
-        sensor.set_unhurried(unhurried_kinds(self.core.watch.rules))
+        sensor.set_unhurried(*find_unhurried(self.core.watch.rules))
         for pid in filter(None, (os.getpid(), self.settings.engine and daemon_pid(self.settings.engine))):
             sensor.leave_mount_namespace(Path(f"/proc/{pid}/ns/mnt").stat().st_ino)
         self._watch_containers()

@@ -359,13 +359,17 @@ class Sensor:
         bits = CONSTANTS["SETTING_ENVIRONMENT"] if wanted else 0
         struct.pack_into("<I", self._settings, SETTINGS.offsets["bits"], bits)
 
-    def set_unhurried(self, kinds: Iterable[str]) -> None:
-        """Events of these kinds (`abi.schema.KINDS`) wait for the next other one, for the time of a `poll`, or until they are many.
+    def set_unhurried(self, kinds: Iterable[str], calls: Iterable[str] = ()) -> None:
+        """Events of these kinds (`abi.schema.KINDS`), and described calls of these names, wait for the next other event, for the time of a
+        `poll`, or until they are many.
 
-        For kinds that nobody acts upon at once: waking the reader costs the process that acts some 20 µs.
+        For what nobody acts upon at once: waking the reader costs the process that acts some 20 µs.
         """
         bits = sum(1 << KIND_NUMBERS[kind] for kind in set(kinds))
+        numbers = sum(1 << CALLS_BY_NAME[call].number for call in set(calls))
         struct.pack_into("<I", self._settings, SETTINGS.offsets["unhurried"], bits)
+        start, size = SETTINGS.offsets["unhurried_calls"], CONSTANTS["CALLS_MAX"] // 8
+        self._settings[start : start + size] = numbers.to_bytes(size, "little")
 
     # --- what comes back ---
 

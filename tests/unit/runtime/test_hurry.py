@@ -7,21 +7,23 @@ import pytest
 from shipwall.abi.schema import KINDS
 from shipwall.adapters.rule_files import load_rules
 from shipwall.runtime.rules import parse_rules
-from shipwall.runtime.rules.hurry import unhurried_kinds
+from shipwall.runtime.rules.hurry import Unhurried, find_unhurried
 
 
-def _kinds(condition: str, enabled: str = "true") -> frozenset[str]:
-    return unhurried_kinds(
+def _of(condition: str, enabled: str = "true") -> Unhurried:
+    return find_unhurried(
         parse_rules(f"- rule: r\n  desc: d\n  condition: {condition}\n  output: o\n  priority: INFO\n  enabled: {enabled}\n", "r")
     )
 
 
-def test_the_shipped_rules_act_upon_neither_plain_forks_nor_exits() -> None:
-    assert {"fork", "exit"} <= unhurried_kinds(load_rules())
-    assert "exec" not in unhurried_kinds(load_rules())
+def test_the_shipped_rules_act_upon_neither_plain_forks_nor_exits_nor_mapped_libraries() -> None:
+    found = find_unhurried(load_rules())
+    assert {"fork", "exit"} <= found.kinds
+    assert "exec" not in found.kinds
+    assert "mmap" in found.calls
 
 
-# a refused fork is a call
+# A refused fork is a call.
 @pytest.mark.parametrize(
     ("condition", "hurries"),
     [
@@ -34,5 +36,13 @@ def test_the_shipped_rules_act_upon_neither_plain_forks_nor_exits() -> None:
     ],
 )
 def test_a_kind_hurries_when_a_rule_can_match_it(condition: str, hurries: set[str]) -> None:
-    assert set(KINDS) - _kinds(condition) == hurries | {"cgroup"}
-    assert set(KINDS) - _kinds(condition, "false") == {"cgroup"}
+    assert set(KINDS) - _of(condition).kinds == hurries | {"cgroup"}
+    assert set(KINDS) - _of(condition, "false").kinds == {"cgroup"}
+
+
+def test_a_call_hurries_when_a_rule_can_match_it() -> None:
+    found = _of("evt.type in (mkdir, openat, kill) and proc.name = x")
+    assert {"mkdir", "kill"}.isdisjoint(found.calls)
+    assert {"mmap", "rmdir", "bind"} <= found.calls
+    assert "call" not in found.kinds
+    assert not _of("proc.name = x").calls
