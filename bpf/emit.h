@@ -349,6 +349,33 @@ static __always_inline bool has_credit(struct shipwall_watch *watch, struct ship
 	return held <= free && held <= (__s64)setting->credit_bytes;
 }
 
+#define HELD_BACK 16 /* the part of the ring, one of so many, that may fill before an unhurried record wakes the reader */
+
+/* Wakes the reader when it sleeps: waking costs the caller more than all else (an interrupt, in a guest an exit of the machine too), so
+ * it is done once and not for each record. The reader says that it sleeps before it looks at the ring for the last time, and this looks
+ * only after the record is in the ring: one of both sees the other. No helper wakes without a record, hence the empty one. */
+static __always_inline void wake_reader(struct shipwall_settings *setting, struct shipwall_header *header)
+{
+	__u32 call = header->call & (SHIPWALL_CALLS_MAX - 1);
+	bool waits = setting->unhurried & 1 << (header->kind & 31);
+	void *nothing;
+
+	if (!setting->asleep)
+		return;
+	if (header->kind == SHIPWALL_KIND_CALL)
+		waits |= setting->unhurried_calls[MASKED(call >> 6, 7)] >> (call & 63) & 1;
+	if (waits && !(header->bits & SHIPWALL_HEADER_HURRIES) &&
+	    bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) < bpf_ringbuf_query(&ring, BPF_RB_RING_SIZE) / HELD_BACK)
+		return;
+	if (!__sync_val_compare_and_swap(&setting->asleep, 1, 0))
+		return;
+	nothing = bpf_ringbuf_reserve(&ring, 8, 0);
+	if (nothing)
+		bpf_ringbuf_discard(nothing, BPF_RB_FORCE_WAKEUP);
+	else
+		setting->asleep = 1;
+}
+
 /* Sends the record, or counts why not: no room in the ring, or this cgroup is over its budget. */
 static __always_inline int emit(struct scratch *scratch, struct shipwall_watch *watch)
 {
@@ -364,11 +391,13 @@ static __always_inline int emit(struct scratch *scratch, struct shipwall_watch *
 		__sync_fetch_and_add(&watch->over[class], 1);
 		return 0;
 	}
-	if (size > sizeof(scratch->record) || bpf_ringbuf_output(&ring, scratch->record, size, 0)) {
+	if (size > sizeof(scratch->record) || bpf_ringbuf_output(&ring, scratch->record, size, BPF_RB_NO_WAKEUP)) {
 		__sync_fetch_and_add(&watch->lost[class], 1);
+		wake_reader(setting, header);
 		return 0;
 	}
 	__sync_fetch_and_add(&watch->produced_bytes, (size + 8 + 7) & ~7ULL);
+	wake_reader(setting, header);
 	return 0;
 }
 

@@ -1340,6 +1340,8 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 		failed(program, SHIPWALL_HELPER_READ_USER);
 	fork->child_pid = child->tgid;
 	fork->child_ns_pid = ns_pid_of(child, program);
+	if (fork->flags & CLONE_NEW_ANY)
+		((struct shipwall_header *)scratch->record)->bits |= SHIPWALL_HEADER_HURRIES;
 	return emit(scratch, watch);
 }
 

@@ -217,6 +217,7 @@ enum shipwall_constant {
 	SHIPWALL_EXEC_RESOLVED = 0x8,
 	SHIPWALL_EXEC_USER_WRITABLE = 0x10,
 	SHIPWALL_HEADER_COMPAT = 0x1,
+	SHIPWALL_HEADER_HURRIES = 0x2,
 	SHIPWALL_CALL_TRUNCATED = 0x1,
 	SHIPWALL_SHAPE_ONLY_FAILED = 0x1,
 	SHIPWALL_SHAPE_ONLY_EXEC = 0x2,
@@ -249,16 +250,16 @@ enum shipwall_constant {
 	SHIPWALL_CGROUP_REMOVED = 0x2,
 };
 
-/* What every record starts with. time_ns: CLOCK_BOOTTIME. sequence counts per cgroup: a hole in it is a loss. call: number of the x86-64 call, also for a 32-bit one (HEADER_COMPAT). */
+/* What every record starts with. time_ns: CLOCK_BOOTTIME. sequence counts per cgroup: a hole in it is a loss. call: number of the x86-64 call, also for a 32-bit one (HEADER_COMPAT). First what differs each time, then who acted, then what was done: a record like an earlier one is known by its bytes from `cgroup_id` on (runtime/quiet.py). */
 struct shipwall_header {
 	__u64 time_ns;
-	__u64 cgroup_id;
 	__u64 sequence;
-	__s64 ret;
 	__u32 pid;
 	__u32 tid;
 	__u32 ppid;
 	__u32 ns_pid;
+	__u64 cgroup_id;
+	__s64 ret;
 	__u32 uid;
 	__u32 gid;
 	__u32 size;
@@ -438,7 +439,7 @@ struct shipwall_shape {
 	__u8 pad;
 };
 
-/* The only value of `settings`, written by Python and read by every program. families: which family handles each call, 0 none. own_flags, other_flags: what the cgroup of a new container gets, below a parent of the engine and elsewhere. compat, x32 (from X32_FIRST on), socket_calls: the x86-64 number of another caller's call, CALL_NONE for none. word_lengths, words: abi/words.py. filter_in_force: 0 none, else the generation + 1; filter_programs: by generation and call. */
+/* The only value of `settings`, written by Python and read by every program. families: which family handles each call, 0 none. own_flags, other_flags: what the cgroup of a new container gets, below a parent of the engine and elsewhere. compat, x32 (from X32_FIRST on), socket_calls: the x86-64 number of another caller's call, CALL_NONE for none. word_lengths, words: abi/words.py. filter_in_force: 0 none, else the generation + 1; filter_programs: by generation and call. asleep: whether the reader is to be woken; unhurried, unhurried_calls: kinds and calls (a bit each) that do not wake it. */
 struct shipwall_settings {
 	__u64 credit_bytes;
 	__u32 own_flags;
@@ -453,7 +454,10 @@ struct shipwall_settings {
 	__u16 socket_calls[32];
 	__u8 filter_programs[1024];
 	__u32 filter_in_force;
-	__u32 pad_filter;
+	__u8 pad_filter[60];
+	__u32 asleep;
+	__u32 unhurried;
+	__u64 unhurried_calls[8];
 };
 
 /* How the events of some calls are judged (`runtime.lower.tables.Program`, from where its words are). Value of `filters`, by generation and number. */

@@ -16,15 +16,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from scripts.bench.node import ask_as_agent, stable_rules
 from scripts.bench.table import Row
 
-from shipwall.adapters.rule_files import load_rules
+from shipwall.agent.core import Core
 from shipwall.kernel.bpf import OBJECTS, BpfObject
 from shipwall.kernel.cgroups import join, unified_mount
 from shipwall.kernel.sensor import CHILDREN, EVENTS, Sensor
 from shipwall.model.event import AnyEvent, Exec
-from shipwall.runtime.lower import lower
+from shipwall.runtime.observed import MAPPING_CALL
 from shipwall.runtime.rules.calls import read_calls
+from shipwall.runtime.watch import Watch
 
 ROUNDS = 15
 SPAWNS = 50
@@ -130,19 +132,23 @@ def sensor(folder: Path) -> Iterator[None]:
 
 
 def read_events(folder: Path, tell: int, stopped: int) -> None:
-    """Take events until `stopped` ends, then tell how many programs were seen to start in `folder`."""
+    """Take events as the agent does until `stopped` ends, then tell how many programs were seen to start in `folder`."""
     seen = [0]
 
-    def count(event: AnyEvent) -> None:
+    def take(event: AnyEvent) -> None:
         seen[0] += isinstance(event, Exec) and event.cgroup_id == cgroup_id
+        core.handle_event(event, event.time_ns)
 
     with Sensor() as found:
-        rules = load_rules()
-        found.set_rules(lower(rules), read_calls(rules))
+        rules, _ = stable_rules()
+        ask_as_agent(found, rules)
+        core = Core("bench", Watch(rules, "bench"), lambda _digest: None)
+        core.rules_ask_mappings = MAPPING_CALL in read_calls(rules)
         cgroup_id = found.watch_parent(folder, EVENTS | CHILDREN)
-        os.write(tell, b"y" if found.self_check(count) else b"n")
+        core.cgroup_known(cgroup_id, "ab" * 32)
+        os.write(tell, b"y" if found.self_check(take) else b"n")
         while not select.select([stopped], [], [], 0)[0]:
-            found.poll(50, count)
-        while found.poll(0, count):
+            found.poll(50, take, core.skim)
+        while found.poll(0, take, core.skim):
             pass
         os.write(tell, b"%d" % seen[0])

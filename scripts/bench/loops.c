@@ -3,7 +3,7 @@
 #include <fcntl.h>
 #include <spawn.h>
 #include <stdio.h>
-#include <sys/stat.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -32,6 +32,17 @@ static void spawn(void)
 	waitpid(pid, 0, 0);
 }
 
+/* Asks for a file of interest, which is refused: by one of 65,536 names, or by its own. */
+static void judged(long number)
+{
+	char path[64] = "/etc/", *at = path + 5;
+
+	for (int bit = 0; number && bit < 16; bit++)
+		*at++ = number >> bit & 1 ? '.' : '/', *at++ = '/';
+	memcpy(at, "shadow", 7);
+	open(path, O_RDONLY);
+}
+
 static double least(void (*act)(void), int count, int batches)
 {
 	double best = 1e18;
@@ -52,14 +63,16 @@ int main(int count, char **words)
 	char line[8];
 
 	read(0, line, sizeof(line));
-	if (count > 1) { /* flood: so many calls as fast as they go, then how long they took */
+	if (count > 1) { /* flood: so many calls as fast as they go for a second, then how much processor and time they took */
 		double began = now();
 		long calls = 0;
 
+		if (words[1][0] != 'g')
+			setuid(65534);
 		while (now() - began < 1e9)
 			for (int i = 0; i < 1000; i++, calls++)
-				words[1][0] == 'm' ? (void)mkdir("/no/such/folder", 0) : ask();
-		printf("%ld %.0f\n", calls, now() - began);
+				words[1][0] == 'g' ? ask() : judged(words[1][0] == 'd' ? calls + 1 : 0);
+		printf("%ld %ld %.0f\n", calls, clock() * (1000000000 / CLOCKS_PER_SEC), now() - began);
 		return 0;
 	}
 	file = open("/bin/true", O_RDONLY);

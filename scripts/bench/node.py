@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from shipwall.adapters.rule_files import load_rules
 from shipwall.agent.core import Core, Send
@@ -15,16 +17,19 @@ from shipwall.model.alert import Alert
 from shipwall.model.event import AnyEvent, Exit
 from shipwall.model.wire import AlertRaised
 from shipwall.runtime.lower import lower
+from shipwall.runtime.observed import MAPPING_CALL
+from shipwall.runtime.rules import RuleSet
 from shipwall.runtime.rules.calls import read_calls
+from shipwall.runtime.rules.hurry import find_unhurried
 from shipwall.runtime.watch import Watch
 
 
 class Node:
     """`on_alert` is called the moment an alert is raised. `ended`: pid → when the kernel saw it end (wall clock, ns)."""
 
-    def __init__(self, sensor: Sensor) -> None:
+    def __init__(self, sensor: Sensor, rules: RuleSet) -> None:
         self.sensor = sensor
-        self.core = Core("bench", Watch(load_rules(), "bench"), lambda _digest: None)
+        self.core = Core("bench", Watch(rules, "bench"), lambda _digest: None)
         self.core.processes(read_processes())
         self.alerts: list[tuple[Alert, int]] = []
         self.ended: dict[int, int] = {}
@@ -51,15 +56,30 @@ class Node:
         while not done():
             if time.monotonic() > deadline:
                 sys.exit(f"bench: {what} did not come: nothing was measured")
-            self.sensor.poll(200, self.take)
+            self.sensor.poll(200, self.take, self.core.skim)
+
+
+def stable_rules() -> tuple[RuleSet, str]:
+    """Falco's stable rules and the shipped ones, or these alone where the conformance data is not there; and which."""
+    data = Path(os.environ.get("SHIPWALL_CONFORMANCE", Path(__file__).parents[3] / "shared/conformance"))
+    stable = data / "falco/falco_rules.yaml"
+    rules = load_rules(*([stable] if stable.exists() else []))
+    return rules, f"{len(rules.rules)} rules" + ("" if stable.exists() else ": the stable ones are not here")
+
+
+def ask_as_agent(sensor: Sensor, rules: RuleSet) -> None:
+    """Tell the kernel part what is wanted, as the agent does: what a rule can match, and what is mapped."""
+    sensor.set_rules(lower(rules, {MAPPING_CALL}), {*read_calls(rules), MAPPING_CALL})
+    sensor.set_unhurried(*find_unhurried(rules))
 
 
 @contextmanager
-def watching() -> Iterator[Node]:
+def watching(rules: RuleSet | None = None) -> Iterator[Node]:
     """A node whose sensor has just proved that it is attached and delivers, and has lost nothing at the end."""
     with Sensor() as sensor:
-        node = Node(sensor)
-        sensor.set_rules(lower(node.core.watch.rules), read_calls(node.core.watch.rules))
+        node = Node(sensor, rules or load_rules())
+        ask_as_agent(sensor, node.core.watch.rules)
+        node.core.rules_ask_mappings = MAPPING_CALL in read_calls(node.core.watch.rules)
         if not sensor.self_check(node.take):
             sys.exit("bench: the sensor did not see its own act: nothing was measured")
         yield node

@@ -22,11 +22,14 @@ def at_most(what: str, value: float, limit: float, unit: str) -> Row:
     return Row(what, f"{value:,.0f} {unit}", f"at most {limit:,.0f} {unit}", value <= limit)
 
 
-def spread(what: str, samples_ns: Sequence[int]) -> Row:
-    """The median and the 99th percentile of times, by nearest rank, in milliseconds."""
+def spread(what: str, samples_ns: Sequence[int], limits: tuple[float, float] | None = None) -> Row:
+    """The median and the 99th percentile of times, by nearest rank, in milliseconds; `limits` for both."""
     ordered = sorted(samples_ns)
     p50, p99 = (ordered[min(len(ordered) - 1, -(-len(ordered) * part // 100) - 1)] / 1e6 for part in (50, 99))
-    return Row(f"{what} ({len(ordered)})", f"p50 {p50:.2f} ms, p99 {p99:.2f} ms")
+    row = Row(f"{what} ({len(ordered)})", f"p50 {p50:.2f} ms, p99 {p99:.2f} ms")
+    if limits is None:
+        return row
+    return row._replace(target=f"at most {limits[0]:.1f} / {limits[1]:.1f} ms", is_met=p50 <= limits[0] and p99 <= limits[1])
 
 
 def render(rows: Sequence[Row]) -> str:

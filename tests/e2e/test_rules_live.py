@@ -22,6 +22,7 @@ from shipwall.model.event import AnyEvent, Exec
 from shipwall.model.wire import AlertRaised
 from shipwall.runtime.lower import lower
 from shipwall.runtime.rules.calls import read_calls
+from shipwall.runtime.rules.hurry import find_unhurried
 from shipwall.runtime.watch import Watch
 
 pytestmark = [pytest.mark.engine, pytest.mark.bpf]
@@ -52,7 +53,7 @@ class Node:
 
     def drain(self) -> None:
         """Take all that has happened until now."""
-        while self.sensor.poll(50, self.take):
+        while self.sensor.poll(50, self.take, self.core.skim):
             pass
 
     def raised(self) -> set[str]:
@@ -65,6 +66,7 @@ def watching(private_engine: PrivateEngine) -> Iterator[Node]:
     with Sensor() as sensor:
         node = Node(sensor)
         sensor.set_rules(lower(node.core.watch.rules), read_calls(node.core.watch.rules))
+        sensor.set_unhurried(*find_unhurried(node.core.watch.rules))
         folder = unified_mount() / private_engine.running.cgroup.strip("/")
         folder.mkdir(exist_ok=True)
         sensor.watch_parent(folder)

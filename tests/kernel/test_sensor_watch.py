@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,14 +16,15 @@ from tests.kernel.conftest import Box
 
 from shipwall.abi.btf import parse_object_btf
 from shipwall.abi.layouts import find_differences
-from shipwall.abi.schema import CONSTANTS, PROGRAMS
+from shipwall.abi.schema import CONSTANTS, PROGRAMS, WATCH
 from shipwall.kernel import features
 from shipwall.kernel.bpf import BpfObject, program_ids
 from shipwall.kernel.cgroups import find_path, join, read_id, read_pids, unified_mount
+from shipwall.kernel.priority import Priority
 from shipwall.kernel.pulse import Pulse
 from shipwall.kernel.sensor import CHILDREN, DEFAULT_CALLS, EVENTS, Sensor
 from shipwall.model.errors import InputError, KernelError
-from shipwall.model.event import AnyEvent, Cgroup, Exec, Exit, Lost, Open
+from shipwall.model.event import AnyEvent, Cgroup, Exec, Exit, Fork, Lost, Open
 
 pytestmark = [pytest.mark.root, pytest.mark.bpf]
 
@@ -329,3 +331,66 @@ def test_features_are_found_by_loading_and_nothing_stays(objects: Path) -> None:
     assert found["cgroup_v2"].present == unified_mount().exists()
     assert all(feature.present is not None for feature in host.features)
     assert all(feature.cost for feature in host.features)
+
+
+def test_only_what_hurries_wakes_the_sleeping_reader_and_much_of_the_rest(objects: Path, folder: Path) -> None:
+    """The reader's mark is set by hand, so that nothing depends on when it is scheduled."""
+    with Sensor(ring_bytes=256 * 1024) as sensor:
+        sensor.set_unhurried(["fork", "exit"])
+        sensor.watch_parent(folder)
+        (folder / "a").mkdir()
+        box = Box(sensor, folder / "a")
+        while sensor.poll(0, lambda _event: None):
+            pass
+
+        def marks(code: str) -> int:
+            sensor._asleep[0] = 1
+            box.run(code, poll=False)
+            return sensor._asleep[0]
+
+        one = "if not (pid := os.fork()): os._exit(0)\nos.waitpid(pid, 0)\n"
+        assert marks(one) == 1
+        assert marks(f"for _ in range(100):\n{''.join(f'  {line}' + chr(10) for line in one.splitlines())}") == 0
+        while sensor.poll(0, box._take):
+            pass
+        assert (
+            marks("call(56, 0x04000000 | 17, 0, 0, 0, 0) or os._exit(0)\nos.wait()\n") == 0
+        )  # clone with a namespace of its own
+        assert marks("os.waitpid(os.posix_spawn('/bin/true', ['true'], {}), 0)") == 0
+        while sensor.poll(0, box._take):
+            pass
+        counters = sensor.counters()
+        assert counters.lost == counters.over == counters.helper_errors == {}
+        assert len(box.seen(Fork)) == len(box.seen(Exit)) - 4 == 103
+        assert counters.issued[box.id] == counters.delivered_by_cgroup[box.id]
+        at = sensor._loaded.map("watches").lookup((box.id % CONSTANTS["WATCH_SLOTS"]).to_bytes(4, "little"), WATCH.size_bytes)
+        assert at is not None
+        produced, consumed = (
+            WATCH.layout.unpack(at)[list(WATCH.offsets).index(f"{name}_bytes")] for name in ("produced", "consumed")
+        )
+        assert produced == consumed > 0  # the empty records that wake are nobody's
+
+
+def test_what_does_not_hurry_comes_when_the_time_of_a_poll_is_over(box: Box) -> None:
+    box.sensor.set_unhurried(["fork", "exit"])
+    box.run("if not (pid := os.fork()): os._exit(0)\nos.waitpid(pid, 0)\n")
+    assert [type(event) for event in box.events if isinstance(event, Fork | Exit)] == [Fork, Exit, Exit]
+
+
+def test_the_sensors_thread_may_go_first_and_back() -> None:
+    said: list[str] = []
+
+    def policies() -> list[int]:
+        priority = Priority(said.append)
+        found = []
+        for act in (priority.hurry, priority.hurry, priority.relax):
+            act()
+            found.append(os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK)
+        return found
+
+    before = os.sched_getscheduler(0)
+    with ThreadPoolExecutor(1) as pool:  # a thread of its own: the test's keeps its priority
+        found = pool.submit(policies).result()
+    assert found == ([os.SCHED_RR, os.SCHED_RR, os.SCHED_OTHER] if not said else [os.SCHED_OTHER] * 3)
+    assert len(said) <= 1
+    assert os.sched_getscheduler(0) == before

@@ -57,11 +57,11 @@ def test_every_record_of_every_kind_decodes_and_a_changed_size_does_not(kind: st
             values.append(data.draw(st.integers(*_RANGES[field.type])))
     fixed = RECORDS[kind].layout.pack(*values)
     size = HEADER.size_bytes + len(fixed) + len(strings)
-    numbers = data.draw(st.lists(st.integers(0, 2**31), min_size=9, max_size=9))
-    header = HEADER.layout.pack(*numbers[:3], -numbers[3], *numbers[4:], 0, size, 1, KIND_NUMBERS[kind], 260, 0, b"comm")
+    numbers = data.draw(st.lists(st.integers(0, 2**31), min_size=10, max_size=10))
+    header = HEADER.layout.pack(*numbers[:7], -numbers[7], *numbers[8:], size, 1, KIND_NUMBERS[kind], 260, 0, b"comm")
     event = _attempt(header + fixed + strings)
     assert event is not None
-    assert (event.ret, event.pid, event.comm) == (-numbers[3], numbers[4], "comm")
+    assert (event.ret, event.pid, event.comm) == (-numbers[7], numbers[2], "comm")
     assert event.__struct_config__.tag == kind
     assert _attempt(header + fixed + strings + b"x") is None
 

@@ -13,7 +13,7 @@ from shipwall.lang.condition import And, Compare, Condition, Exists, Field, Not,
 from shipwall.model.alert import Why
 from shipwall.model.container import ContainerFacts, Process
 from shipwall.model.event import AnyEvent, Connect, Duplicate, Exec, Exit, Fork, Mount, Namespace, Open, Privilege
-from shipwall.runtime.conditions import Bound, Found, compile_condition, evaluate, explain, specialise
+from shipwall.runtime.conditions import Bound, Explanation, Found, compile_condition, evaluate, specialise
 from shipwall.runtime.facts import Context, Facts
 from shipwall.runtime.fields import look_up
 from shipwall.runtime.judge import MAX_IN_ONE, compile_judge
@@ -79,7 +79,7 @@ def test_every_form_says_the_same(tree: Condition, values: dict[str, Found]) -> 
     truth = evaluate(tree, lookup)
     compiled: Any = compile_condition(tree, lambda field: Bound(*KINDS[field.name], lambda facts: facts[field.name]))
     assert compiled(values) is truth
-    whys = list(explain(tree, lookup))
+    whys = list(Explanation(tree).of(lookup))
     assert _join(tree, whys) is truth
     assert not whys
     assert evaluate(Not(tree), lookup) is not truth

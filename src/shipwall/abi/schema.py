@@ -129,6 +129,7 @@ CONSTANTS = {
     "EXEC_USER_WRITABLE": 16,
     # bits of the header
     "HEADER_COMPAT": 1,
+    "HEADER_HURRIES": 2,  # wakes the reader whatever its kind
     # bits of a call record
     "CALL_TRUNCATED": 1,
     # bits and places of a shape
@@ -170,15 +171,16 @@ CONSTANTS = {
 HEADER = Record(
     "header",
     "What every record starts with. time_ns: CLOCK_BOOTTIME. sequence counts per cgroup: a hole in it is a loss. call: number of the "
-    "x86-64 call, also for a 32-bit one (HEADER_COMPAT).",
+    "x86-64 call, also for a 32-bit one (HEADER_COMPAT). First what differs each time, then who acted, then what was done: a record like "
+    "an earlier one is known by its bytes from `cgroup_id` on (runtime/quiet.py).",
     Field("time_ns", "u64"),
-    Field("cgroup_id", "u64"),
     Field("sequence", "u64"),
-    Field("ret", "s64"),
     Field("pid", "u32"),
     Field("tid", "u32"),
     Field("ppid", "u32"),
     Field("ns_pid", "u32"),
+    Field("cgroup_id", "u64"),
+    Field("ret", "s64"),
     Field("uid", "u32"),
     Field("gid", "u32"),
     Field("size", "u32"),
@@ -378,7 +380,8 @@ SETTINGS = Record(
     "The only value of `settings`, written by Python and read by every program. families: which family handles each call, 0 none. "
     "own_flags, other_flags: what the cgroup of a new container gets, below a parent of the engine and elsewhere. compat, x32 (from "
     "X32_FIRST on), socket_calls: the x86-64 number of another caller's call, CALL_NONE for none. word_lengths, words: abi/words.py. "
-    "filter_in_force: 0 none, else the generation + 1; filter_programs: by generation and call.",
+    "filter_in_force: 0 none, else the generation + 1; filter_programs: by generation and call. asleep: whether the reader is to be woken; "
+    "unhurried, unhurried_calls: kinds and calls (a bit each) that do not wake it.",
     Field("credit_bytes", "u64"),
     Field("own_flags", "u32"),
     Field("other_flags", "u32"),
@@ -392,7 +395,10 @@ SETTINGS = Record(
     Field("socket_calls", "u16", 32),
     Field("filter_programs", "u8", CONSTANTS["FILTER_GENERATIONS"] * CONSTANTS["CALLS_MAX"]),
     Field("filter_in_force", "u32"),
-    Field("pad_filter", "u32"),
+    Field("pad_filter", "u8", 60),  # what the reader writes lies in another line of the processors' caches
+    Field("asleep", "u32"),
+    Field("unhurried", "u32"),
+    Field("unhurried_calls", "u64", CONSTANTS["CALLS_MAX"] // 64),
 )
 
 _TESTS, _CLAUSES, _PLACES = (CONSTANTS[f"FILTER_{name}"] for name in ("TESTS", "CLAUSES", "PLACES"))

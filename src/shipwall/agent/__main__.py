@@ -28,6 +28,7 @@ def main() -> None:
     try:
         if os.geteuid() != 0:
             raise UnsupportedError("the agent", "needs root for kernel and engine", "start it through `shipwall up`")
+        sys.modules["httpx._main"] = None  # type: ignore[assignment]  # its command line: 5 MB of rich, click and pygments
         from shipwall.agent.shell import Agent, Settings
 
         Agent(

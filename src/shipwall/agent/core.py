@@ -7,7 +7,7 @@ Inputs are events of the sensor, facts about containers that arrive later, silen
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -19,15 +19,21 @@ from shipwall.model.package import Inventory
 from shipwall.model.wire import AlertRaised, ContainerSeen, EventsSeen, Message
 from shipwall.response.act import Order, Withheld, decide_act
 from shipwall.response.plan import environment_of
-from shipwall.runtime.decode import container_of_cgroup
+from shipwall.runtime.decode import container_of_cgroup, decode_record, read_time
 from shipwall.runtime.facts import Context
 from shipwall.runtime.observed import MAPPING_CALL, SeenInUse, mapped_path
+from shipwall.runtime.quiet import Skimmed
 from shipwall.runtime.silence import Silences
 from shipwall.runtime.watch import Watch
 
 RECORDED_NS = 30 * 1_000_000_000
 RECORDED_EVENTS = 20_000
+RECORDED_IN_ALL = 30_000
+SWEPT_EVENTS = 10_000
 WAITING_ALERTS = 1_000
+
+
+_NOTHING: Skimmed = (b"", -1, 0)
 
 
 class Send(msgspec.Struct, frozen=True):
@@ -78,7 +84,9 @@ class Core(Context):
         self._accounts: dict[str, Accounts] = {}
         self._names: dict[str, tuple[str, ...]] = {}
         self._cgroups: dict[int, str] = {}
-        self._recorded: dict[str, deque[AnyEvent]] = {}
+        self._recorded: dict[str, deque[AnyEvent | Skimmed]] = {}
+        self._at_hand: Skimmed = _NOTHING
+        self._unswept = 0
         self._waiting: deque[Alert] = deque(maxlen=WAITING_ALERTS)
         self._owners: dict[Digest, dict[str, str]] = {}
         self._modes = {rule.name: rule.mode for rule in watch.rules.rules}
@@ -87,6 +95,7 @@ class Core(Context):
         self.in_use = SeenInUse()
         self.rules_ask_mappings = True
         """Whether a rule asks for mappings. Where none does, they are noted as use and go nowhere else: programs make many."""
+        watch.quiet.kept_of = self._kept_of
 
     # what the rules may ask (runtime.watch.Context)
 
@@ -123,10 +132,22 @@ class Core(Context):
     def accounts_known(self, container_id: str, accounts: Accounts) -> None:
         """Users and groups were read: of a container, or of the host for an empty id."""
         self._accounts[container_id] = accounts
+        self.watch.quiet.forget_container(container_id)
 
     def names_known(self, names: dict[str, tuple[str, ...]]) -> None:
         """The hosts that rules name were resolved: address → names."""
         self._names = names
+        self.watch.quiet.forget_all()
+
+    def skim(self, records: Sequence[bytes], at: int, seq: int, wall_offset_ns: int) -> int:
+        """The first of the sensor's `records` from `at` on that must be given to `handle_event`; those before it are known to raise
+        nothing (`runtime.quiet`), and are among the last events of their container all the same. `seq`: number of the event before."""
+        index = self.watch.quiet.skim(records, at, seq, wall_offset_ns)
+        self._at_hand = (records[index], seq + index - at + 1, wall_offset_ns) if index < len(records) else _NOTHING
+        self._unswept += index - at
+        if self._unswept >= SWEPT_EVENTS:
+            self._sweep_recorded()
+        return index
 
     def modes_known(self, own: Mapping[str, Mapping[str, str]], *, is_enforcing: bool) -> None:
         """The modes this node sets for rules by environment (empty: all others), and whether any rule may enforce here at all."""
@@ -182,7 +203,9 @@ class Core(Context):
         else:
             self.containers[facts.id] = facts
             if facts.cgroup_id:
-                self._cgroups[facts.cgroup_id] = facts.id
+                self.cgroup_known(facts.cgroup_id, facts.id)
+        if facts != known:
+            self.watch.quiet.forget_container(facts.id)
         self.in_use.identified(facts.id, facts.image_digest)
         effects: list[Effect] = []
         if facts != known:
@@ -199,7 +222,8 @@ class Core(Context):
 
     def recorded(self, container_id: str, now_ns: int) -> tuple[AnyEvent, ...]:
         """The events of the container's last 30 seconds, oldest first."""
-        return tuple(event for event in self._recorded.get(container_id, ()) if event.time_ns >= now_ns - RECORDED_NS)
+        events = (_read(one, container_id) for one in self._recorded.get(container_id, ()))
+        return tuple(event for event in events if event.time_ns >= now_ns - RECORDED_NS)
 
     def processes(self, snapshot: Iterable[Process]) -> None:
         """Start-up state: processes that were there before the sensor."""
@@ -211,7 +235,9 @@ class Core(Context):
         self.in_use.note(container, facts.image_digest if facts is not None else None, path)
 
     def cgroup_known(self, cgroup_id: int, container_id: str) -> None:
-        """Start-up state: the cgroup of a container that was there before the sensor."""
+        """The cgroup of a container, which may have been there before the sensor."""
+        if self._cgroups.get(cgroup_id) != container_id:
+            self.watch.quiet.forget_cgroup(cgroup_id)
         self._cgroups[cgroup_id] = container_id
 
     # inside
@@ -221,9 +247,11 @@ class Core(Context):
         if event.act == "made":
             if not container:
                 return []
+            self.watch.quiet.forget_cgroup(event.made_id)
             is_nested = container in self._cgroups.values()
             self._cgroups[event.made_id] = container
             return [] if is_nested else [LookUp(id=container, cgroup_id=event.made_id)]
+        self.watch.quiet.forget_cgroup(event.made_id)
         gone = self._cgroups.pop(event.made_id, "")
         if not gone or gone in self._cgroups.values():
             return []
@@ -236,10 +264,31 @@ class Core(Context):
         return [Send(ContainerSeen(node=self.node, time_ns=event.time_ns, container=facts))]
 
     def _record(self, container: str, event: AnyEvent) -> None:
-        recorded = self._recorded.setdefault(container, deque(maxlen=RECORDED_EVENTS))
-        recorded.append(event)
-        while recorded[0].time_ns < event.time_ns - RECORDED_NS:
+        recorded = self._kept_of(container)
+        recorded.append(self._at_hand if self._at_hand[1] == event.seq else event)  # a quarter of the memory
+        while _time(recorded[0]) < event.time_ns - RECORDED_NS:
             recorded.popleft()
+        self._unswept += 1
+        if self._unswept >= SWEPT_EVENTS:
+            self._sweep_recorded()
+
+    def _kept_of(self, container: str) -> deque[AnyEvent | Skimmed]:
+        """Where the last events of a container are; of what is in none nothing is kept."""
+        if not container:
+            return deque(maxlen=0)
+        return self._recorded.setdefault(container, deque(maxlen=RECORDED_EVENTS))
+
+    def _sweep_recorded(self) -> None:
+        """Forget what is too old, and of the containers that have most what is too much together."""
+        self._unswept = 0
+        newest = max((_time(recorded[-1]) for recorded in self._recorded.values() if recorded), default=0)
+        for recorded in self._recorded.values():
+            while recorded and _time(recorded[0]) < newest - RECORDED_NS:
+                recorded.popleft()
+        share = fair_share([len(recorded) for recorded in self._recorded.values()], RECORDED_IN_ALL)
+        for recorded in self._recorded.values():
+            while len(recorded) > share:
+                recorded.popleft()
 
     def _raised(self, alert: Alert, now_ns: int) -> list[Effect]:
         silence = self.silences.active(alert.rule, alert.container_name, now_ns)
@@ -275,6 +324,29 @@ class Core(Context):
             promotion=facts.promotion,
             package=self.package_of(facts.image_digest, path),
         )
+
+
+def _time(kept: AnyEvent | Skimmed) -> int:
+    return read_time(kept[0]) + kept[2] if isinstance(kept, tuple) else kept.time_ns
+
+
+def _read(kept: AnyEvent | Skimmed, container: str) -> AnyEvent:
+    """The event that was kept."""
+    if not isinstance(kept, tuple):
+        return kept
+    data, seq, wall_offset_ns = kept
+    return msgspec.structs.replace(decode_record(data, seq=seq, wall_offset_ns=wall_offset_ns), container=container)
+
+
+def fair_share(sizes: Iterable[int], limit: int) -> int:
+    """The most that each may keep so that all together keep at most `limit`: who has less leaves the rest to the others."""
+    left, ordered = limit, sorted(sizes)
+    for at, size in enumerate(ordered):
+        share = left // (len(ordered) - at)
+        if size > share:
+            return share
+        left -= size
+    return max(ordered, default=limit)
 
 
 def file_owners(inventory: Inventory) -> dict[str, str]:

@@ -16,6 +16,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,7 @@ from shipwall.journeys.promote import recover_promotions
 from shipwall.journeys.respond import Responder
 from shipwall.kernel.cgroups import find_path, list_containers, list_descendants, read_pids, unified_mount
 from shipwall.kernel.cost import Cost
+from shipwall.kernel.priority import Priority
 from shipwall.kernel.process_details import read_details
 from shipwall.kernel.processes import read_mapped, read_processes
 from shipwall.kernel.pulse import Pulse
@@ -68,6 +70,7 @@ from shipwall.runtime.lower import lower
 from shipwall.runtime.observed import MAPPING_CALL
 from shipwall.runtime.rule_costs import RuleCosts
 from shipwall.runtime.rules.calls import read_calls
+from shipwall.runtime.rules.hurry import find_unhurried
 from shipwall.runtime.rules.paths import read_paths
 from shipwall.runtime.watch import Watch
 
@@ -78,6 +81,8 @@ RESUME_S = 5.0
 REGISTRY_S = 60.0
 BLIND_S = 6.0  # without a self-check for so long, the node counts as blind
 NAMES_S = 300.0
+BUSY_EVENTS = 2_000  # handled in one go
+GIL_S = 0.0005  # for how long another thread may keep the sensor's waiting
 
 
 @dataclass
@@ -134,6 +139,7 @@ class Agent:
 
     def run(self) -> None:
         """Watch until SIGTERM or SIGINT."""
+        sys.setswitchinterval(GIL_S)
         with contextlib.ExitStack() as stack:
             if self.sensor is not None:
                 stack.enter_context(self.sensor)
@@ -181,6 +187,7 @@ class Agent:
         sensor.set_open_prefixes(read_paths(self.core.watch.rules).prefixes)  # for cgroups that are told of unfiltered
         if (host := read_accounts(os.getpid())) is not None:
             self.core.accounts_known("", host)
+        sensor.set_unhurried(*find_unhurried(self.core.watch.rules))
         for pid in filter(None, (os.getpid(), self.settings.engine and daemon_pid(self.settings.engine))):
             sensor.leave_mount_namespace(Path(f"/proc/{pid}/ns/mnt").stat().st_ino)
         self._watch_containers()
@@ -281,13 +288,23 @@ class Agent:
     # -- inputs ---------------------------------------------------------------------------------------------------------
 
     def _sense(self, sensor: Sensor) -> None:
+        priority = Priority(say)
+        priority.hurry()
         while self._going.is_set():
             try:
-                sensor.poll(200, self._event)
+                handled = sensor.poll(200, self._event, self._skim)
+                if handled >= BUSY_EVENTS:  # a flood must not keep the host's own work from this processor
+                    priority.relax()
+                else:
+                    priority.hurry()
             except ShipwallError as error:
                 self._failed["sensor"] = error.line()
                 say(f"sensor: {error.line()}")
                 return
+
+    def _skim(self, records: Sequence[bytes], at: int, seq: int, wall_offset_ns: int) -> int:
+        with self._core_lock:
+            return self.core.skim(records, at, seq, wall_offset_ns)
 
     def _event(self, event: AnyEvent) -> None:
         with self._core_lock:

@@ -204,7 +204,8 @@ class NetworkGuard:
     def decisions(self, limit: int = 10_000) -> Iterator[Decision]:
         """The acts refused since the last call, oldest first, at most `limit`."""
         by_policy = {found.policy: found for found in self._in_force.values()}
-        for record in self._ring.records(limit):
+        records, _ = self._ring.take(limit, CONSTANTS["RING_BYTES"], 0)
+        for record in records:
             yield _decision(record, by_policy)
 
     def close(self) -> None:

@@ -1,7 +1,8 @@
 """Reading a BPF ring buffer by walking its memory.
 
-Source: kernel/bpf/ringbuf.c. The consumer's page is writable, the producer's page and the data (mapped twice in a row, so a record
-never wraps) are not. A record is a word of length and flags, a word of page offset, then the bytes, rounded up to 8.
+Source: kernel/bpf/ringbuf.c. The consumer's page is writable, the producer's page and the data are not. A record is a word of length and
+flags, a word of page offset, then the bytes, rounded up to 8. The kernel offers the data twice in a row, so that no record wraps; mapped
+once it takes half the memory, as memory is counted.
 On x86-64 plain loads do not pass each other, so no barrier is missing; another architecture would need libbpf's reader.
 """
 
@@ -10,7 +11,6 @@ from __future__ import annotations
 import ctypes
 import mmap
 import select
-from collections.abc import Iterator
 
 from shipwall.kernel.bpf import Map
 from shipwall.model.errors import KernelError
@@ -28,7 +28,7 @@ class Ring:
         try:
             self._consumer = mmap.mmap(ring.fd, mmap.PAGESIZE)
             self._producer = mmap.mmap(
-                ring.fd, mmap.PAGESIZE + 2 * size_bytes, prot=mmap.PROT_READ, flags=mmap.MAP_SHARED, offset=mmap.PAGESIZE
+                ring.fd, mmap.PAGESIZE + size_bytes, prot=mmap.PROT_READ, flags=mmap.MAP_SHARED, offset=mmap.PAGESIZE
             )
         except OSError as error:
             raise KernelError(f"ring {ring.name}", f"cannot be mapped: {error.strerror}", errno=error.errno or 0) from error
@@ -37,35 +37,56 @@ class Ring:
         self._bytes = memoryview(self._producer)
         self._words = self._bytes.cast("I")
         self._longs = self._bytes.cast("Q")
-        self._epoll = select.epoll()
-        self._epoll.register(ring.fd, select.EPOLLIN)
+        self._fd = ring.fd
+        self._poll = select.poll()  # epoll would not look at the ring itself, and most records wake nobody
+        self._poll.register(ring.fd, select.POLLIN)
 
     def fileno(self) -> int:
-        """A descriptor that is readable when records wait, for poll and select."""
-        return self._epoll.fileno()
+        """The map's own descriptor: readable when records wait, for poll and select."""
+        return self._fd
 
     def wait(self, timeout_ms: int) -> bool:
-        """Whether a record arrived within `timeout_ms`."""
-        return bool(self._epoll.poll(timeout_ms / 1000))
+        """Whether records wait, or were announced by a wake-up within `timeout_ms`."""
+        return bool(self._poll.poll(timeout_ms))
 
-    def records(self, limit: int) -> Iterator[bytes]:
-        """Copies of at most `limit` records that wait, oldest first; each one's room is given back before it is handed out."""
-        at = self._read_to.value
-        mask, words, view, base = self._mask, self._words, self._bytes, mmap.PAGESIZE
-        while at < self._longs[0]:
-            offset = base + (at & mask)
-            length = words[offset // 4]
-            if length & _BUSY:
-                return
-            size = length & ~_DISCARDED
-            data = b"" if length & _DISCARDED else bytes(view[offset + _HEADER_BYTES : offset + _HEADER_BYTES + size])
-            at += (size + _HEADER_BYTES + 7) & ~7
+    def take(self, limit: int, limit_bytes: int, word_at: int) -> tuple[list[bytes], list[tuple[int, int, int]]]:
+        """Copies of about `limit` records that wait, oldest first, and whose they are; their room is given back.
+
+        Whose: in runs of the same 32-bit word at byte `word_at` (a multiple of 4) of the record: the word, records, bytes of the ring.
+        """
+        began = at = self._read_to.value
+        mask, words, memory, base = self._mask, self._words, self._producer, mmap.PAGESIZE
+        end = min(self._longs[0], began + limit_bytes)
+        records: list[bytes] = []
+        runs: list[tuple[int, int, int]] = []
+        word = first = 0
+        start = at
+        while at < end and len(records) < limit:
+            length = words[(base + (at & mask)) >> 2]
+            if length >= _DISCARDED:
+                if length & _BUSY:
+                    break
+                room = ((length & ~_DISCARDED) + _HEADER_BYTES + 7) & ~7
+                at += room
+                start += room  # it was nobody's
+                continue
+            begin = (at + _HEADER_BYTES) & mask
+            owner = words[(base + (begin + word_at & mask)) >> 2]
+            if owner != word:
+                if len(records) > first:
+                    runs.append((word, len(records) - first, at - start))
+                word, first, start = owner, len(records), at
+            end_at = begin + length
+            if end_at <= mask:
+                records.append(memory[base + begin : base + end_at])
+            else:
+                records.append(memory[base + begin :] + memory[base : base + end_at - mask - 1])
+            at += (length + _HEADER_BYTES + 7) & ~7
+        if len(records) > first:
+            runs.append((word, len(records) - first, at - start))
+        if at != began:
             self._read_to.value = at
-            if data:
-                yield data
-                limit -= 1
-                if limit <= 0:
-                    return
+        return records, runs
 
     def pending_bytes(self) -> int:
         """Bytes written and not yet read."""
@@ -73,7 +94,6 @@ class Ring:
 
     def close(self) -> None:
         """Give the memory back."""
-        self._epoll.close()
         del self._read_to
         self._longs.release()
         self._words.release()

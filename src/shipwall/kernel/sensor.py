@@ -11,7 +11,7 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -24,7 +24,9 @@ from shipwall.abi.schema import (
     CONSTANTS,
     COUNTS,
     FAMILY_NUMBERS,
+    HEADER,
     HELPERS,
+    KIND_NUMBERS,
     KINDS,
     PARENT,
     PREFIX,
@@ -59,13 +61,17 @@ _LOST_WORD = WATCH.offsets["lost"] // 8
 _OVER_WORD = WATCH.offsets["over"] // 8
 _FILTERED_WORD = WATCH.offsets["filtered"] // 8
 _COUNTING_WORD = WATCH.offsets["counting"] // 8
+_CGROUP = slice(HEADER.offsets["cgroup_id"], HEADER.offsets["cgroup_id"] + 8)
 _NO_CALL = CONSTANTS["CALL_NONE"]
 _FOREIGN = NUMBERS | {"send": NUMBERS["sendto"], "recv": NUMBERS["recvfrom"]}
 _SWEEP_NS = 1_000_000_000
 DEFAULT_CALLS = tuple(call.name for call in CALLS if "hot" not in call.options)
 """What is read when nobody asks for anything else."""
+_TAKE, _TAKE_BYTES = 256, 128 * 1024  # records copied at once: few enough to stay in the processor's cache
 _BATCH = 10_000  # a flood must not keep the caller from its other work, nor losses from being told
 _CLASSES = dict(enumerate(KINDS, 1))
+Skim = Callable[[Sequence[bytes], int, int, int], int]
+"""Of records, from an index on, with the number of the last event and the clock's offset: the index of the first that is to be decoded."""
 
 
 class Watched(NamedTuple):
@@ -134,6 +140,8 @@ class Sensor:
         self._delivered = 0
         self._undecodable = 0
         self._seq = 0
+        self._taken: list[bytes] = []
+        self._next = 0
         self._pulse_id = 0
         self.pulse_seen_ns = 0
         """When (monotonic) the self-check's own act last came back; 0: never."""
@@ -168,6 +176,8 @@ class Sensor:
             watches_map = loaded.map("watches").mapped(WATCH.size_bytes * _SLOTS)
             self._settings = memoryview(settings_map)
             self._watches = memoryview(watches_map).cast("Q")
+            at = SETTINGS.offsets["asleep"]
+            self._asleep = self._settings[at : at + 4].cast("I")
             self._ring = Ring(loaded.map("ring"), self.ring_bytes)
             self._maps = [settings_map, watches_map]
             self._object = loaded
@@ -210,6 +220,7 @@ class Sensor:
     def _release(self) -> None:
         self._object = None
         self._ring.close()
+        self._asleep.release()
         self._settings.release()
         self._watches.release()
         for mapped in self._maps:
@@ -348,54 +359,98 @@ class Sensor:
         bits = CONSTANTS["SETTING_ENVIRONMENT"] if wanted else 0
         struct.pack_into("<I", self._settings, SETTINGS.offsets["bits"], bits)
 
+    def set_unhurried(self, kinds: Iterable[str], calls: Iterable[str] = ()) -> None:
+        """Events of these kinds (`abi.schema.KINDS`), and described calls of these names, wait for the next other event, for the time of a
+        `poll`, or until they are many.
+
+        For what nobody acts upon at once: waking the reader costs the process that acts some 20 µs.
+        """
+        bits = sum(1 << KIND_NUMBERS[kind] for kind in set(kinds))
+        numbers = sum(1 << CALLS_BY_NAME[call].number for call in set(calls))
+        struct.pack_into("<I", self._settings, SETTINGS.offsets["unhurried"], bits)
+        start, size = SETTINGS.offsets["unhurried_calls"], CONSTANTS["CALLS_MAX"] // 8
+        self._settings[start : start + size] = numbers.to_bytes(size, "little")
+
     # --- what comes back ---
 
-    def fileno(self) -> int:
-        """Readable when records wait: for a select loop that also has other things to do."""
-        self._loaded  # noqa: B018  raises when not running
-        return self._ring.fileno()
-
-    def poll(self, timeout_ms: int, on_event: Callable[[AnyEvent], None]) -> int:
+    def poll(self, timeout_ms: int, on_event: Callable[[AnyEvent], None], skim: Skim | None = None) -> int:
         """Hand every waiting event to `on_event`, oldest first; wait up to `timeout_ms` when none waits. How many were handed over.
 
+        With `skim`, records that it passes over are neither decoded nor handed to `on_event`: it was.
         Losses found since the last sweep (at least each second) are handed over as `Lost`. An exception of `on_event` passes through;
         the event it was given counts as delivered, later ones wait.
         """
         self._loaded  # noqa: B018  raises when not running
-        count = self._drain(on_event)
-        if not count and self._ring.wait(timeout_ms):
-            count = self._drain(on_event)
+        count = self._drain(on_event, skim)
+        if not count and timeout_ms and self._sleep(timeout_ms):
+            count = self._drain(on_event, skim)
         if time.monotonic_ns() - self._swept_ns > _SWEEP_NS:
             count += self._sweep(on_event)
         return count
 
-    def _drain(self, on_event: Callable[[AnyEvent], None]) -> int:
+    def _sleep(self, timeout_ms: int) -> bool:
+        """Whether records wait after sleeping until one comes that hurries, or the time is over."""
+        self._asleep[0] = 1
+        try:
+            self._ring.wait(timeout_ms)
+        finally:
+            self._asleep[0] = 0
+        return self._ring.pending_bytes() > 0
+
+    def _drain(self, on_event: Callable[[AnyEvent], None], skim: Skim | None) -> int:
         count = 0
-        for data in self._ring.records(_BATCH):
-            self._delivered += 1
-            try:
-                header = parse_header(data)
-                owner = header.cgroup_id
-                if header.slot < _SLOTS:
-                    at = header.slot * _WATCH_WORDS
-                    self._watches[at + _CONSUMED_WORD] += (len(data) + 15) & ~7
-                    owner = self._watches[at]  # of a cgroup that was made: itself, not its maker
-                if header.cgroup_id == self._pulse_id:
-                    self.pulse_seen_ns = time.monotonic_ns()
-                    continue
-                self._seq += 1
-                self._delivered_by_cgroup[owner] = self._delivered_by_cgroup.get(owner, 0) + 1
-                event = decode_record(data, seq=self._seq, wall_offset_ns=self._wall_offset_ns, header=header)
-            except InputError:
-                self._undecodable += 1
-                continue
-            on_event(event)
-            count += 1
+        while count < _BATCH and self._has_taken():
+            taken = self._taken
+            while self._next < len(taken):
+                if skim is not None:
+                    passed = skim(taken, self._next, self._seq, self._wall_offset_ns) - self._next
+                    self._next += passed
+                    self._seq += passed
+                    count += passed
+                    if self._next == len(taken):
+                        break
+                self._next += 1  # before it is handed over: an exception leaves the later ones
+                count += self._hand_over(taken[self._next - 1], on_event)
         return count
 
     def boot_ns(self, time_ns: int) -> int:
         """The boot-time clock at `time_ns` since 1970, the time of an event."""
         return time_ns - self._wall_offset_ns
+
+    def _has_taken(self) -> bool:
+        """Whether records wait to be handed over; takes some from the ring when none is left, giving their cgroups credit for them."""
+        if self._next == len(self._taken):
+            self._taken, runs = self._ring.take(_TAKE, _TAKE_BYTES, HEADER.offsets["slot"])
+            self._next = 0
+            self._delivered += len(self._taken)
+            first = 0
+            for slot, records, size in runs:
+                if slot < _SLOTS:
+                    at = slot * _WATCH_WORDS
+                    self._watches[at + _CONSUMED_WORD] += size
+                    self._count(self._watches[at], records)  # of a cgroup that was made: itself, not its maker
+                else:  # these have no place: no credit is counted, and each is told by the record itself
+                    for data in self._taken[first : first + records]:
+                        self._count(int.from_bytes(data[_CGROUP], "little"), 1)
+                first += records
+        return self._next < len(self._taken)
+
+    def _count(self, cgroup_id: int, records: int) -> None:
+        self._delivered_by_cgroup[cgroup_id] = self._delivered_by_cgroup.get(cgroup_id, 0) + records
+
+    def _hand_over(self, data: bytes, on_event: Callable[[AnyEvent], None]) -> int:
+        try:
+            header = parse_header(data)
+            if header.cgroup_id == self._pulse_id:
+                self.pulse_seen_ns = time.monotonic_ns()
+                return 0
+            self._seq += 1
+            event = decode_record(data, seq=self._seq, wall_offset_ns=self._wall_offset_ns, header=header)
+        except InputError:
+            self._undecodable += 1
+            return 0
+        on_event(event)
+        return 1
 
     def _synchronise_clock(self) -> None:
         self._wall_offset_ns = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
@@ -426,7 +481,7 @@ class Sensor:
         """Report losses; forget cgroups that are gone once everything of theirs has been read."""
         self._swept_ns = time.monotonic_ns()
         self._synchronise_clock()
-        drained = self._ring.pending_bytes() == 0
+        drained = self._ring.pending_bytes() == 0 and self._next == len(self._taken)
         count = 0
         none = [0] * CONSTANTS["CLASSES"]
         for watched in self._watched():

@@ -68,7 +68,7 @@ class LiteralError(InputError):
 class Bound(NamedTuple):
     """A field as the compiler needs it: its `kind` (text, number, flag, address), whether it has `many` values, and how to get them.
 
-    `code`: the same as a Python expression of the event `e` and its process `p` (or None), where that is quicker.
+    `code`: the same as a Python expression of the `facts` and the event `e`, where that is quicker.
     """
 
     kind: str
@@ -190,12 +190,11 @@ def _path_check(literals: tuple[str, ...]) -> Callable[[str], bool]:
     plain = {literal.rstrip("/") for literal in literals if not re.search(r"[*?\[]", literal)}
     globs = [literal.strip("/").split("/") for literal in literals if re.search(r"[*?\[]", literal)]
 
+    inside = tuple(f"{literal}/" for literal in plain)
+
     def below(value: str) -> bool:
-        at = len(value)
-        while at >= 0:
-            if value[:at].rstrip("/") in plain:
-                return True
-            at = value.rfind("/", 0, at) if at else -1
+        if value.startswith(inside) or value.rstrip("/") in plain:
+            return True
         if not globs:
             return False
         parts = value.strip("/").split("/")
@@ -371,29 +370,61 @@ def evaluate(tree: Condition, lookup: Lookup) -> bool:
     return _leaf(tree, lookup)[1]
 
 
-def explain(tree: Condition, lookup: Lookup) -> tuple[Why, ...]:
-    """Every comparison in source order with the value it saw and its result; one below an odd number of `not` is shown negated.
+class Explanation:
+    """Why a condition holds or does not; made once for each rule, because alerts come in floods too."""
 
-    So joining the results as the tree joins its comparisons (and ↔ or below a `not`) gives what `evaluate` says.
-    """
-    whys: list[Why] = []
+    def __init__(self, tree: Condition) -> None:
+        self._lines: list[_Line] = []
+        self._walk(tree, negated=False)
 
-    def walk(node: Condition, negated: bool) -> None:
+    def of(self, lookup: Lookup) -> tuple[Why, ...]:
+        """Every comparison in source order with the value it saw and its result; one below an odd number of `not` is shown negated.
+
+        So joining the results as the tree joins its comparisons (and ↔ or below a `not`) gives what `evaluate` says.
+        """
+        return tuple(line.why(lookup) for line in self._lines)
+
+    def _walk(self, node: Condition, *, negated: bool) -> None:
         if isinstance(node, And | Or):
             for item in node.items:
-                walk(item, negated)
+                self._walk(item, negated=negated)
         elif isinstance(node, Not):
-            walk(node.item, not negated)
+            self._walk(node.item, negated=not negated)
         else:
-            found, result = _leaf(node, lookup)
-            source = " ".join(getattr(node, "text", "").split()) or render_leaf(_checked(node))
-            shown = text_of(found)
-            if len(shown) > MAX_SHOWN_CHARS:
-                shown = shown[:MAX_SHOWN_CHARS] + "…"
-            whys.append(Why(condition=f"not {source}" if negated else source, value=shown, result=result != negated))
+            self._lines.append(_Line(_checked(node), negated=negated))
 
-    walk(tree, negated=False)
-    return tuple(whys)
+
+class _Line:
+    """One comparison of an explanation."""
+
+    def __init__(self, leaf: Compare | Exists, *, negated: bool) -> None:
+        source = " ".join(getattr(leaf, "text", "").split()) or render_leaf(leaf)
+        self._leaf = leaf
+        self._negated = negated
+        self._condition = f"not {source}" if negated else source
+        is_plain = isinstance(leaf, Compare) and isinstance(leaf.operand, Field) and leaf.right is None and not leaf.modifier
+        self._literals = tuple(value.text for value in leaf.values) if isinstance(leaf, Compare) and is_plain else ()
+        self._checks: dict[str, Check] = {}
+
+    def why(self, lookup: Lookup) -> Why:
+        found, result = self._judge(lookup)
+        shown = text_of(found)
+        if len(shown) > MAX_SHOWN_CHARS:
+            shown = shown[:MAX_SHOWN_CHARS] + "…"
+        return Why(condition=self._condition, value=shown, result=result != self._negated)
+
+    def _judge(self, lookup: Lookup) -> tuple[Found, bool]:
+        """As `_leaf`, keeping the test for the kind of value that is found."""
+        if not self._literals:
+            return _leaf(self._leaf, lookup)
+        found = lookup(self._leaf.operand)  # type: ignore[arg-type]  # a field, see above
+        if found is None or isinstance(found, tuple):
+            return found, _holds(self._leaf.operator, self._literals, found)  # type: ignore[union-attr]
+        kind = kind_of(found)
+        check = self._checks.get(kind)
+        if check is None:
+            check = self._checks[kind] = make_check(self._leaf.operator, self._literals, kind)  # type: ignore[union-attr]
+        return found, check(found)
 
 
 def _checked(node: Condition) -> Compare | Exists:

@@ -12,6 +12,8 @@ import posixpath
 import re
 import stat
 import struct
+from collections import namedtuple
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from shipwall.abi.calls import CALLS_BY_NUMBER
@@ -60,26 +62,29 @@ _NUMBERS = {name: number for number, name in CALL_NAMES.items()}
 _CGROUP_ACTS = {CONSTANTS["CGROUP_MADE"]: "made", CONSTANTS["CGROUP_REMOVED"]: "removed"}
 _CONTAINER = re.compile(r"(?:[a-z-]{1,20}-)?([0-9a-f]{64})(?:\.scope)?\Z")
 _KINDS = {number: name for name, number in KIND_NUMBERS.items()}
-_LENGTHS = {name: [field.name for field in record.fields if field.name.endswith("_length")] for name, record in RECORDS.items()}
-_NAMES = {
-    name: [member for field in record.fields if not field.name.startswith("pad") for member in _members(field)]
+_MEMBERS: dict[str, Any] = {
+    name: namedtuple(name, [member for field in record.fields if not field.name.startswith("pad") for member in _members(field)])  # noqa: PYI024  from the schema
     for name, record in RECORDS.items()
 }
+_LENGTHS = {name: [at for at, member in enumerate(made._fields) if member.endswith("_length")] for name, made in _MEMBERS.items()}
+_START = HEADER.size_bytes
+_COMPAT = CONSTANTS["HEADER_COMPAT"]
 
-Fields = dict[str, Any]
+Fields = Any
+"""The members of a record's fixed part by name."""
 
 
 class Header(NamedTuple):
     """The header of a record, as `abi.schema.HEADER` lays it out. `time_ns` is CLOCK_BOOTTIME, `size` that of the whole record."""
 
     time_ns: int
-    cgroup_id: int
     sequence: int
-    ret: int
     pid: int
     tid: int
     ppid: int
     ns_pid: int
+    cgroup_id: int
+    ret: int
     uid: int
     gid: int
     size: int
@@ -101,6 +106,11 @@ def parse_header(data: bytes) -> Header:
     return header
 
 
+def read_time(data: bytes) -> int:
+    """When record `data`, which has a header, was made: CLOCK_BOOTTIME, ns."""
+    return int.from_bytes(data[:8], "little")
+
+
 def decode_record(data: bytes, *, seq: int, wall_offset_ns: int, header: Header | None = None) -> AnyEvent:
     """The event in record `data`.
 
@@ -113,14 +123,15 @@ def decode_record(data: bytes, *, seq: int, wall_offset_ns: int, header: Header 
     if record is None:
         raise InputError("sensor record", f"unknown kind {header.kind}")
     try:
-        fields = dict(zip(_NAMES[kind], record.layout.unpack_from(data, HEADER.size_bytes), strict=True))
+        fields = _MEMBERS[kind]._make(record.layout.unpack_from(data, _START))
     except struct.error as error:
         raise InputError("sensor record", f"is cut short in its {kind} part") from error
-    at = HEADER.size_bytes + record.size_bytes
+    at = _START + record.size_bytes
     strings = []
-    for name in _LENGTHS[kind]:
-        strings.append(data[at : at + fields[name]])
-        at += fields[name]
+    for member in _LENGTHS[kind]:
+        end = at + fields[member]
+        strings.append(data[at:end])
+        at = end
     if at != len(data):
         raise InputError("sensor record", f"its {kind} strings end at byte {at} of {len(data)}")
     common = {
@@ -133,10 +144,10 @@ def decode_record(data: bytes, *, seq: int, wall_offset_ns: int, header: Header 
         "ns_pid": header.ns_pid,
         "uid": header.uid,
         "gid": header.gid,
-        "comm": _text(header.comm.partition(b"\0")[0]),
+        "comm": _name(header.comm),
         "ret": header.ret,
         "syscall": CALL_NAMES.get(header.call, "") if header.call or kind == "call" else "",
-        "foreign": bool(header.bits & CONSTANTS["HEADER_COMPAT"]),
+        "foreign": bool(header.bits & _COMPAT),
     }
     return _BUILDERS[kind](common, fields, strings)
 
@@ -156,6 +167,12 @@ def _text(data: bytes) -> str:
     return data.decode("utf-8", "backslashreplace")
 
 
+@lru_cache(maxsize=1024)
+def _name(data: bytes) -> str:
+    """The name in a field of fixed length."""
+    return _text(data.partition(b"\0")[0])
+
+
 def _joined(start: bytes, asked: bytes) -> str:
     """What `asked` names for a process whose root (when absolute) or starting folder is `start`; symbolic links are not followed."""
     if asked.startswith(b"/"):
@@ -166,6 +183,7 @@ def _joined(start: bytes, asked: bytes) -> str:
     return "/" + posixpath.normpath(_text(start) + "/" + _text(asked)).lstrip("/")
 
 
+@lru_cache(maxsize=1024)
 def _address(family: int, raw: bytes, path: bytes) -> str:
     """Textual address; an IPv4 address mapped into IPv6 is given as what it reaches. Abstract unix names start with `@`."""
     if family == _AF_INET:
@@ -185,7 +203,7 @@ def _device(kernel: int) -> int:
 
 
 def _fork(common: Fields, fields: Fields, _strings: list[bytes]) -> AnyEvent:
-    return Fork(**common, child_pid=fields["child_pid"], child_ns_pid=fields["child_ns_pid"], flags=fields["flags"])
+    return Fork(**common, child_pid=fields.child_pid, child_ns_pid=fields.child_ns_pid, flags=fields.flags)
 
 
 def _exit(common: Fields, _fields: Fields, _strings: list[bytes]) -> AnyEvent:
@@ -194,27 +212,27 @@ def _exit(common: Fields, _fields: Fields, _strings: list[bytes]) -> AnyEvent:
 
 def _exec(common: Fields, fields: Fields, strings: list[bytes]) -> AnyEvent:
     path, asked, arguments, cwd, environment = strings
-    bits = fields["bits"]
+    bits = fields.bits
     resolved = bool(bits & CONSTANTS["EXEC_RESOLVED"])
-    if not 0 <= fields["origin"] < len(ORIGINS):
-        raise InputError("sensor record", f"unknown origin {fields['origin']}")
+    if not 0 <= fields.origin < len(ORIGINS):
+        raise InputError("sensor record", f"unknown origin {fields.origin}")
     return Exec(
         **common,
         path=_text(path) if resolved and path else _joined(path, asked),
         asked=_text(asked),
         argv=_words(arguments),
-        origin=ORIGINS[fields["origin"]],
+        origin=ORIGINS[fields.origin],
         writable_mount=bool(bits & CONSTANTS["EXEC_WRITABLE"]),
-        inode=fields["inode"],
-        device=_device(fields["device"]),
-        old_uid=fields["old_uid"],
-        parent_comm=_text(fields["parent_comm"].partition(b"\0")[0]),
+        inode=fields.inode,
+        device=_device(fields.device),
+        old_uid=fields.old_uid,
+        parent_comm=_name(fields.parent_comm),
         killed=bool(bits & CONSTANTS["EXEC_KILLED"]),
         truncated=bool(bits & CONSTANTS["EXEC_TRUNCATED"]),
         cwd=_text(cwd),
         environment=_words(environment),
         user_writable=bool(bits & CONSTANTS["EXEC_USER_WRITABLE"]),
-        **{name: fields[name] for name in _IDENTITY},
+        **{name: getattr(fields, name) for name in _IDENTITY},
     )
 
 
@@ -239,14 +257,14 @@ def _words(text: bytes) -> tuple[str, ...]:
 
 def _open(common: Fields, fields: Fields, strings: list[bytes]) -> AnyEvent:
     path, asked = strings
-    resolved = bool(fields["resolved"] and path)
+    resolved = bool(fields.resolved and path)
     return Open(
         **common,
-        path=_text(path) if resolved else _joined(b"" if fields["resolved"] else path, asked),
+        path=_text(path) if resolved else _joined(b"" if fields.resolved else path, asked),
         asked=_text(asked),
-        flags=fields["flags"],
+        flags=fields.flags,
         resolved=resolved,
-        differs=resolved and common["ret"] >= 0 and _is_renamed(asked, path, fields["flags"]),
+        differs=resolved and common["ret"] >= 0 and _is_renamed(asked, path, fields.flags),
     )
 
 
@@ -264,28 +282,28 @@ def _is_renamed(asked: bytes, path: bytes, flags: int) -> bool:
 
 
 def _connect(common: Fields, fields: Fields, strings: list[bytes]) -> AnyEvent:
-    family = fields["family"]
-    address = _address(family, fields["address"], strings[0])
-    asked_family = fields["asked_family"]
-    asked = _address(asked_family, fields["asked_address"], b"") if asked_family in {_AF_INET, _AF_INET6} else ""
+    family = fields.family
+    address = _address(family, fields.address, strings[0])
+    asked_family = fields.asked_family
+    asked = _address(asked_family, fields.asked_address, b"") if asked_family in {_AF_INET, _AF_INET6} else ""
     differs = (
         family in {_AF_INET, _AF_INET6}
         and common["ret"] in _CONNECTED
         and asked_family != 0
-        and not _is_same(asked, fields["asked_port"], address, fields["port"])
+        and not _is_same(asked, fields.asked_port, address, fields.port)
     )
     return Connect(
         **common,
         family=_FAMILIES.get(family, f"family-{family}"),
-        protocol=_socket_protocol(family, fields["protocol"]),
+        protocol=_socket_protocol(family, fields.protocol),
         address=address,
-        port=fields["port"],
-        fd=fields["fd"],
-        local=_address(family, fields["local"], b"") if family in {_AF_INET, _AF_INET6} else "",
-        local_port=fields["local_port"],
+        port=fields.port,
+        fd=fields.fd,
+        local=_address(family, fields.local, b"") if family in {_AF_INET, _AF_INET6} else "",
+        local_port=fields.local_port,
         differs=differs,
         asked_address=asked if differs else "",
-        asked_port=fields["asked_port"] if differs else 0,
+        asked_port=fields.asked_port if differs else 0,
     )
 
 
@@ -302,17 +320,21 @@ def _is_same(asked: str, asked_port: int, address: str, port: int) -> bool:
     return asked == address or asked in {"0.0.0.0", "::"}  # noqa: S104  compared, not bound
 
 
+_STRINGS = {call.number: call.of_kind("path", "text") for call in CALLS_BY_NUMBER.values()}
+_DESCRIPTORS = {call.number: call.of_kind("fd", "newfd") for call in CALLS_BY_NUMBER.values()}
+
+
 def _call(common: Fields, fields: Fields, strings: list[bytes]) -> AnyEvent:
     call = CALLS_BY_NUMBER.get(_NUMBERS.get(common["syscall"], -1))
     if call is None:
         raise InputError("sensor record", f"call {common['syscall']!r} is not described")
-    raw = tuple(fields[f"arguments_{index}"] for index in range(6))
+    raw = fields[:6]  # `arguments` come first
     first_start, first, second_start, second, first_path, second_path, address, data = strings
     starts = ((first_start, first), (second_start, second))
-    given = [(parameter, *pair) for parameter, pair in zip(call.of_kind("path", "text"), starts, strict=False)]
+    given = [(parameter, *pair) for parameter, pair in zip(_STRINGS[call.number], starts, strict=False)]
     found = [
         _descriptor(fields, index, common["ret"] if parameter.kind == "newfd" else _signed(raw[parameter.at]), path)
-        for index, (parameter, path) in enumerate(zip(call.of_kind("fd", "newfd"), (first_path, second_path), strict=False))
+        for index, (parameter, path) in enumerate(zip(_DESCRIPTORS[call.number], (first_path, second_path), strict=False))
     ]
     family, where, port = _socket_address(address)
     return Call(
@@ -326,7 +348,7 @@ def _call(common: Fields, fields: Fields, strings: list[bytes]) -> AnyEvent:
         port=port,
         data=_text(data),
         differs=bool(found) and common["syscall"] == "bind" and _is_elsewhere(common["ret"], found[0], family, where, port),
-        truncated=bool(fields["bits"] & CONSTANTS["CALL_TRUNCATED"]),
+        truncated=bool(fields.bits & CONSTANTS["CALL_TRUNCATED"]),
     )
 
 
@@ -338,7 +360,7 @@ def _is_elsewhere(ret: int, socket: Descriptor, family: str, address: str, port:
 
 
 def _descriptor(fields: Fields, index: int, fd: int, path: bytes) -> Descriptor:
-    mode, family = fields[f"mode_{index}"], fields[f"family_{index}"]
+    mode, family = getattr(fields, f"mode_{index}"), getattr(fields, f"family_{index}")
     kind = stat.S_IFMT(mode)
     if kind != stat.S_IFSOCK:
         text = _text(path)
@@ -347,30 +369,30 @@ def _descriptor(fields: Fields, index: int, fd: int, path: bytes) -> Descriptor:
             fd=fd,
             type="anon" if anonymous else _FILE_TYPES.get(kind, ""),
             path="" if kind == stat.S_IFIFO and text == "/" else text,
-            inode=fields[f"inode_{index}"],
-            device=_device(fields[f"device_{index}"]),
-            layer=_LAYERS.get(fields["layer"][index], ""),
+            inode=getattr(fields, f"inode_{index}"),
+            device=_device(getattr(fields, f"device_{index}")),
+            layer=_LAYERS.get(fields.layer[index], ""),
         )
     is_internet = family in {_AF_INET, _AF_INET6}
     start = index * 16
-    protocol = _socket_protocol(family, fields[f"protocol_{index}"])
+    protocol = _socket_protocol(family, getattr(fields, f"protocol_{index}"))
     return Descriptor(
         fd=fd,
         type=_FAMILIES.get(family, "other"),
         path=_address(family, b"", path) if family == _AF_UNIX else "",
-        inode=fields[f"inode_{index}"],
-        device=_device(fields[f"device_{index}"]),
+        inode=getattr(fields, f"inode_{index}"),
+        device=_device(getattr(fields, f"device_{index}")),
         protocol=protocol
         if protocol in {"tcp", "udp"}
-        else _RAW_PROTOCOLS.get(fields[f"protocol_{index}"], "")
+        else _RAW_PROTOCOLS.get(getattr(fields, f"protocol_{index}"), "")
         if is_internet
         else "",
-        local=_address(family, fields["local"][start : start + 16], b"") if is_internet else "",
-        local_port=fields[f"local_port_{index}"] if is_internet else 0,
-        remote=_address(family, fields["remote"][start : start + 16], b"")
-        if is_internet and fields[f"remote_port_{index}"]
+        local=_address(family, fields.local[start : start + 16], b"") if is_internet else "",
+        local_port=getattr(fields, f"local_port_{index}") if is_internet else 0,
+        remote=_address(family, fields.remote[start : start + 16], b"")
+        if is_internet and getattr(fields, f"remote_port_{index}")
         else "",
-        remote_port=fields[f"remote_port_{index}"] if is_internet else 0,
+        remote_port=getattr(fields, f"remote_port_{index}") if is_internet else 0,
     )
 
 
@@ -399,43 +421,43 @@ def _privilege(common: Fields, fields: Fields, _strings: list[bytes]) -> AnyEven
     return Privilege(
         **common,
         act=common["syscall"],
-        new_uid=fields["new_uid"],
-        new_gid=fields["new_gid"],
-        cap_effective=fields["cap_effective"],
+        new_uid=fields.new_uid,
+        new_gid=fields.new_gid,
+        cap_effective=fields.cap_effective,
     )
 
 
 def _module(common: Fields, fields: Fields, strings: list[bytes]) -> AnyEvent:
     name = _text(strings[0])
     if common["syscall"] == "bpf":
-        name = _BPF_COMMANDS.get(fields["command"], f"command {fields['command']}")
+        name = _BPF_COMMANDS.get(fields.command, f"command {fields.command}")
     return Module(**common, act=common["syscall"], name=name)
 
 
 def _namespace(common: Fields, fields: Fields, _strings: list[bytes]) -> AnyEvent:
-    return Namespace(**common, act=common["syscall"], flags=fields["flags"])
+    return Namespace(**common, act=common["syscall"], flags=fields.flags)
 
 
 def _mount(common: Fields, fields: Fields, strings: list[bytes]) -> AnyEvent:
     source, target, fstype = map(_text, strings)
-    return Mount(**common, act=common["syscall"], source=source, target=target, fstype=fstype, flags=fields["flags"])
+    return Mount(**common, act=common["syscall"], source=source, target=target, fstype=fstype, flags=fields.flags)
 
 
 def _duplicate(common: Fields, fields: Fields, strings: list[bytes]) -> AnyEvent:
     return Duplicate(
         **common,
-        old_fd=fields["old_fd"],
-        new_fd=fields["new_fd"],
-        address=_address(fields["family"], fields["address"], strings[0]),
-        port=fields["port"],
+        old_fd=fields.old_fd,
+        new_fd=fields.new_fd,
+        address=_address(fields.family, fields.address, strings[0]),
+        port=fields.port,
     )
 
 
 def _cgroup(common: Fields, fields: Fields, strings: list[bytes]) -> AnyEvent:
-    act = _CGROUP_ACTS.get(fields["act"])
+    act = _CGROUP_ACTS.get(fields.act)
     if act is None:
-        raise InputError("sensor record", f"unknown cgroup act {fields['act']}")
-    return Cgroup(**common, act=act, path=_text(strings[0]), made_id=fields["made_id"])
+        raise InputError("sensor record", f"unknown cgroup act {fields.act}")
+    return Cgroup(**common, act=act, path=_text(strings[0]), made_id=fields.made_id)
 
 
 _BUILDERS = {

@@ -41,33 +41,65 @@ class Context(Protocol):
         return ()
 
 
-class Facts:
-    """One event and what is known around it; ancestors and container are looked up when a rule first asks."""
+ASKED_PROCESS, ASKED_LINEAGE, ASKED_MORE = 1, 2, 4
+"""What was asked beyond event and container: who acted (its ids too), its ancestors, anything that may change without notice (time)."""
 
-    __slots__ = ("_accounts", "_container", "_lineage", "context", "event", "node", "process", "table")
+
+class Facts:
+    """One event and what is known around it; ancestors and container are looked up when a rule first asks.
+
+    `asked` grows by what is asked for (ASKED_*): a verdict for which little was asked holds for other events too (`runtime.quiet`).
+    """
+
+    __slots__ = ("_accounts", "_container", "_context", "_lineage", "_table", "asked", "event", "node")
 
     def __init__(self, event: Event, table: ProcessTable, context: Context, node: str) -> None:
         self.event = event
-        self.table = table
-        self.context = context
         self.node = node
-        self.process = table.get(event.pid)
+        self.asked = 0
+        self._table = table
+        self._context = context
         self._lineage: tuple[Process, ...] | None = None
         self._container: tuple[ContainerFacts | None] | None = None
         self._accounts: tuple[Accounts | None] | None = None
 
     @property
+    def process(self) -> Process | None:
+        """The process that acts."""
+        self.asked |= ASKED_PROCESS
+        return self._table.get(self.event.pid)
+
+    @property
+    def is_runtime(self) -> bool:
+        """Whether the engine's runtime acts while it sets up the container."""
+        self.asked |= ASKED_PROCESS
+        return self._table.is_runtime(self.event.pid)
+
+    @property
+    def table(self) -> ProcessTable:
+        """All processes."""
+        self.asked |= ASKED_MORE
+        return self._table
+
+    @property
+    def context(self) -> Context:
+        """Who knows the rest."""
+        self.asked |= ASKED_MORE
+        return self._context
+
+    @property
     def lineage(self) -> tuple[Process, ...]:
         """The process and its ancestors, nearest first."""
+        self.asked |= ASKED_LINEAGE
         if self._lineage is None:
-            self._lineage = self.table.lineage(self.event.pid)
+            self._lineage = self._table.lineage(self.event.pid)
         return self._lineage
 
     @property
     def container(self) -> ContainerFacts | None:
         """The container the event happened in, None when there is none or it is not known yet."""
         if self._container is None:
-            found = self.context.container(self.event.container) if self.event.container else None
+            found = self._context.container(self.event.container) if self.event.container else None
             self._container = (found,)
         return self._container[0]
 
@@ -78,19 +110,20 @@ class Facts:
 
     def detail(self, name: str) -> Any:
         """One of the process's details, None when it cannot be known. What its exec did not tell is looked up once for each program."""
-        details, knowledge = self.table.details(self.event.pid)
+        self.asked |= ASKED_PROCESS
+        details, knowledge = self._table.details(self.event.pid)
         if knowledge == TOLD and (value := getattr(details, name)) is not None:
             return value
-        if knowledge != LEARNT and self.process is not None:
-            details = _completed(details, self.context.details(self.process), is_told=knowledge == TOLD)
-            self.table.learn(self.event.pid, details)
+        if knowledge != LEARNT and (process := self.process) is not None:
+            details = _completed(details, self._context.details(process), is_told=knowledge == TOLD)
+            self._table.learn(self.event.pid, details)
         return None if details is None else getattr(details, name)
 
     @property
     def accounts(self) -> Accounts | None:
         """Users and groups where the event happened."""
         if self._accounts is None:
-            self._accounts = (self.context.accounts(self.event.container),)
+            self._accounts = (self._context.accounts(self.event.container),)
         return self._accounts[0]
 
 
@@ -103,7 +136,10 @@ def _completed(known: ProcessDetails | None, found: ProcessDetails | None, *, is
 
 
 class Meaning(NamedTuple):
-    """What a field means. `kinds`: the events it has a value for (None: all). `argument`: none, optional (an index) or required."""
+    """What a field means. `kinds`: the events it has a value for (None: all). `argument`: none, optional (an index) or required.
+
+    `asks` (ASKED_*): what its value depends on that `Facts` does not notice, because it is taken from the event's header.
+    """
 
     help: str
     kind: str
@@ -112,3 +148,4 @@ class Meaning(NamedTuple):
     many: bool = False
     argument: str = "none"
     get_with: Callable[[Facts, str], Found] | None = None
+    asks: int = 0

@@ -56,7 +56,7 @@ class _Writer:
         for number, tree in enumerate(conditions, start):
             test = str(tree) if isinstance(tree, bool) else self._test(tree, 0)
             body.append(f" if {test}: found.append({number})")
-        first = [" e = facts.event; p = facts.process; found = []"]
+        first = [" e = facts.event; found = []"]
         if self._kept:
             first.append(f" {' = '.join(self._kept.values())} = U")
         source = "\n".join(["def judge(facts):", *first, *body, " return found"])

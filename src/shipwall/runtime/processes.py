@@ -53,18 +53,23 @@ class _Entry:
 
 
 class ProcessTable:
-    """At most `limit` living processes; the one known longest is forgotten first and counted in `forgotten`."""
+    """At most `limit` living processes; the one known longest is forgotten first and counted in `forgotten`.
+
+    `version` grows whenever a process, or what is known of it, is another than before.
+    """
 
     def __init__(self, limit: int = MAX_PROCESSES) -> None:
         self._alive: dict[int, _Entry] = {}
         self._limit = limit
         self.forgotten = 0
+        self.version = 0
 
     def __len__(self) -> int:
         return len(self._alive)
 
     def load(self, snapshot: Iterable[Process]) -> None:
         """Take what was running before the first event; a process an event has already told of is kept as told."""
+        self.version += 1
         entries: dict[int, _Entry] = {}
         for process in snapshot:
             if process.pid not in self._alive:
@@ -85,11 +90,17 @@ class ProcessTable:
         entry = self._alive.get(pid)
         return (None, LEARNT) if entry is None else (entry.details, entry.knowledge)
 
+    def known(self, pid: int) -> tuple[Process | None, ProcessDetails | None, int, bool]:
+        """All that is known of the living process `pid` alone, without its ancestors and connections."""
+        entry = self._alive.get(pid)
+        return (None, None, LEARNT, False) if entry is None else (entry.process, entry.details, entry.knowledge, entry.is_runtime)
+
     def learn(self, pid: int, details: ProcessDetails | None) -> None:
         """Remember what was found out about the program `pid` runs now, or that nothing was."""
         entry = self._alive.get(pid)
         if entry is not None:
             entry.details, entry.knowledge = details, LEARNT
+            self.version += 1
 
     def lineage(self, pid: int) -> tuple[Process, ...]:
         """The process and its ancestors, nearest first, at most MAX_LINEAGE; empty when `pid` is not known.
@@ -102,6 +113,15 @@ class ProcessTable:
             chain.append(entry.process)
             entry = entry.parent
         return tuple(chain)
+
+    def is_settled(self, pid: int, ppid: int, container: str) -> bool:
+        """Whether an event of these, which is no exec, would tell `before` nothing new."""
+        entry = self._alive.get(pid)
+        return (
+            entry is not None
+            and container in {"", entry.process.container}
+            and (ppid in {0, entry.process.ppid} or self._is_reparented(entry))
+        )
 
     def is_runtime(self, pid: int) -> bool:
         """Whether `pid` still runs the engine's runtime, which is about to become a process of the container."""
@@ -132,6 +152,7 @@ class ProcessTable:
             parent = self._alive.get(event.ppid)
             entry = self._enter(_Entry(_from_header(event), parent, is_runtime=self._is_from_outside(event, parent)))
         if isinstance(event, Exec) and event.ret >= 0:
+            self.version += 1
             entry.is_runtime = entry.is_runtime and _is_runtime_file(event.path)
             entry.details = _told(event, entry.details)
             entry.knowledge = INHERITED if entry.details is None or entry.details.cap_effective is None else TOLD
@@ -148,6 +169,7 @@ class ProcessTable:
                 origin=event.origin,
             )
         elif event.container and not entry.process.container:
+            self.version += 1
             entry.process = msgspec.structs.replace(entry.process, container=event.container)
 
     def after(self, event: Event) -> None:
@@ -163,6 +185,7 @@ class ProcessTable:
                 made.details, made.knowledge = entry.details, entry.knowledge
         elif isinstance(event, Exit):
             self._alive.pop(event.pid, None)
+            self.version += 1
         elif isinstance(event, Connect):
             if entry is not None and event.port and (event.ret >= 0 or event.ret == -errno.EINPROGRESS):
                 if entry.connections is None:
@@ -173,6 +196,7 @@ class ProcessTable:
             gid = event.new_gid if event.new_gid >= 0 else entry.process.gid
             if (uid, gid) != (entry.process.uid, entry.process.gid):
                 entry.process = msgspec.structs.replace(entry.process, uid=uid, gid=gid)
+                self.version += 1
 
     def _is_from_outside(self, event: Event, parent: _Entry | None) -> bool:
         """Whether the unknown process of `event` was put into its container by the runtime. Never once processes were forgotten."""
@@ -189,13 +213,16 @@ class ProcessTable:
         known = entry.process
         if known.container and event.container and known.container != event.container:
             return False
-        if event.ppid in {0, known.ppid}:
-            return True
-        recorded = self._alive.get(known.ppid)
+        return event.ppid in {0, known.ppid} or self._is_reparented(entry)
+
+    def _is_reparented(self, entry: _Entry) -> bool:
+        """Whether the parent it was started by is no more."""
+        recorded = self._alive.get(entry.process.ppid)
         return recorded is None or entry.parent is not recorded
 
     def _enter(self, entry: _Entry) -> _Entry:
         pid = entry.process.pid
+        self.version += 1
         self._alive.pop(pid, None)
         self._alive[pid] = entry
         if len(self._alive) > self._limit:

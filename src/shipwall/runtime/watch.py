@@ -6,10 +6,11 @@ import itertools
 
 from shipwall.model.alert import Alert, Step
 from shipwall.model.event import AnyEvent, Exec
-from shipwall.runtime.conditions import explain
+from shipwall.runtime.conditions import Explanation
 from shipwall.runtime.facts import Context, Facts
 from shipwall.runtime.fields import exe_path, is_denied, look_up
 from shipwall.runtime.processes import ProcessTable
+from shipwall.runtime.quiet import Quiet
 from shipwall.runtime.rule_costs import RuleCosts
 from shipwall.runtime.rules.output import render_output
 from shipwall.runtime.rules.rule_set import Rule, RuleSet
@@ -30,26 +31,44 @@ class Watch:
     def __init__(
         self, rules: RuleSet, node: str, boot: str = "0", *, first_match: bool = False, costs: RuleCosts | None = None
     ) -> None:
-        self.rules = rules
+        self._rules = rules
         self.node = node
         self.processes = ProcessTable()
+        self.quiet = Quiet(self.processes)
         self._boot = boot
         self._first_match = first_match
         self._count = itertools.count(1)
         self.throttles = Throttles()
         self.costs = costs
         self.sequences = Sequences(rules.rules)
+        self._explanations: dict[str, Explanation] = {}
+
+    @property
+    def rules(self) -> RuleSet:
+        """The rules in force. Others may be set at any time."""
+        return self._rules
+
+    @rules.setter
+    def rules(self, rules: RuleSet) -> None:
+        self._rules = rules
+        self.sequences = Sequences(rules.rules)
+        self._explanations.clear()
+        self.quiet.forget_all()
 
     def handle(self, event: AnyEvent, context: Context, now_ns: int) -> list[Alert]:
         """The alerts `event` raises, in the rules' order; most events raise none and cost a few microseconds."""
         processes = self.processes
         processes.before(event)
         alerts: list[Alert] = []
-        judged = self.rules.judge(event)
+        matching: list[int] = []
+        asked = 0
+        judged = self._rules.judge(event)
         if judged is not None:
             facts = Facts(event, processes, context, self.node)
             rules, judge = judged
-            matched = [rules[number] for number in judge(facts)]
+            matching = judge(facts)
+            asked = facts.asked
+            matched = [rules[number] for number in matching]
             if self.costs is not None:
                 self.costs.take(rules, facts)
             ended: set[str] = set()
@@ -70,7 +89,15 @@ class Watch:
                 if rule.is_step:
                     self.sequences.note(rule, event, ended)
         processes.after(event)
+        if not matching:
+            self.quiet.settle(event, asked)
         return alerts
+
+    def _explanation(self, rule: Rule) -> Explanation:
+        made = self._explanations.get(rule.name)
+        if made is None:
+            made = self._explanations[rule.name] = Explanation(rule.condition)
+        return made
 
     def _raise(self, rule: Rule, facts: Facts, now_ns: int, suppressed: int, steps: tuple[Step, ...]) -> Alert:
         event, container = facts.event, facts.container
@@ -98,7 +125,7 @@ class Watch:
             promotion=container.promotion if container is not None else "unknown",
             package=facts.context.package_of(digest, exe_path(facts)) if container is not None else "",
             lineage=facts.lineage,
-            why=explain(rule.condition, lookup),
+            why=self._explanation(rule).of(lookup),
             tags=rule.tags,
             denied=denied,
             stopped=stopped,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shipwall.lang.condition import Field, parse_condition
-from shipwall.runtime.conditions import Address, Found, LiteralError, evaluate, explain, make_check
+from shipwall.runtime.conditions import Address, Explanation, Found, LiteralError, evaluate, make_check
 
 
 def _holds(text: str, **values: Found) -> bool:
@@ -79,7 +79,7 @@ def test_an_explanation_shows_each_value_and_turns_what_stands_below_not() -> No
     def lookup(field: Field) -> Found:
         return values.get(field.name)
 
-    whys = explain(tree, lookup)
+    whys = Explanation(tree).of(lookup)
     assert [(why.condition, why.value, why.result) for why in whys] == [
         ("proc.name = sh", "sh", True),
         ("not proc.pname = init", "nginx", True),

@@ -24,7 +24,7 @@ def record(kind: str, *, strings: bytes = b"", call: int = 0, ret: int = 0, bits
     assert not given
     fixed = RECORDS[kind].layout.pack(*values)
     size = HEADER.size_bytes + len(fixed) + len(strings)
-    header = HEADER.layout.pack(1000, 77, 5, ret, 10, 11, 9, 1, 33, 34, size, 3, KIND_NUMBERS[kind], call, bits, b"sh\xff")
+    header = HEADER.layout.pack(1000, 5, 10, 11, 9, 1, 77, ret, 33, 34, size, 3, KIND_NUMBERS[kind], call, bits, b"sh\xff")
     return header + fixed + strings
 
 

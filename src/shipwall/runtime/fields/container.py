@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from shipwall.model.container import ContainerFacts, MountFact
 from shipwall.runtime.conditions import Found
-from shipwall.runtime.facts import Facts, Meaning
+from shipwall.runtime.facts import ASKED_MORE, Facts, Meaning
 
 HOST = "host"
 
@@ -91,7 +91,7 @@ CONTAINER_FIELDS: dict[str, Meaning] = {
     "container.privileged": Meaning("whether it runs privileged", "flag", _of_container(lambda container: container.privileged)),
     "container.start_ts": Meaning("when it was made, nanoseconds since 1970", "number",
                                   _of_container(lambda container: container.created_ns or None)),
-    "container.duration": Meaning("nanoseconds since it was made", "number", _duration),
+    "container.duration": Meaning("nanoseconds since it was made", "number", _duration, asks=ASKED_MORE),
     "container.ip": Meaning("its first address", "text", _of_container(lambda container: container.ip or None)),
     "container.host_pid": Meaning("whether it shares the host's processes", "flag", _namespace("pid")),
     "container.host_network": Meaning("whether it shares the host's network", "flag", _namespace("network")),

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from shipwall.model.container import Process, User
 from shipwall.runtime.conditions import Found
-from shipwall.runtime.facts import Facts, Meaning
+from shipwall.runtime.facts import ASKED_MORE, ASKED_PROCESS, Facts, Meaning
 from shipwall.runtime.flags import render_capabilities
 
 _SHELL = re.compile(r"(?:[a-z]{0,3}sh|bash|busybox)\Z")
@@ -187,8 +187,8 @@ def _number_of_arguments(facts: Facts) -> Found:
 PROCESS_FIELDS: dict[str, Meaning] = {
     "proc.pid.ts": Meaning("when the process began, nanoseconds since 1970", "number", _started(0)),
     "proc.ppid.ts": Meaning("when the parent began, nanoseconds since 1970", "number", _started(1)),
-    "proc.duration": Meaning("nanoseconds since the process began", "number", _since_start(0)),
-    "proc.ppid.duration": Meaning("nanoseconds since the parent began", "number", _since_start(1)),
+    "proc.duration": Meaning("nanoseconds since the process began", "number", _since_start(0), asks=ASKED_MORE),
+    "proc.ppid.duration": Meaning("nanoseconds since the parent began", "number", _since_start(1), asks=ASKED_MORE),
     "proc.tty": Meaning("number of the controlling terminal, 0 for none", "number", _detail("tty")),
     "proc.cwd": Meaning("working folder when the program was executed, with a slash at its end", "text", _working_folder),
     "proc.env": Meaning("environment as NAME=value; with a name in brackets its value", "text",
@@ -231,8 +231,9 @@ PROCESS_FIELDS: dict[str, Meaning] = {
     "thread.vmrss": Meaning("as proc.vmrss", "number", _detail("vm_rss_kib")),
     "thread.vmsize.b": Meaning("virtual memory in bytes", "number", _bytes("vm_size_kib")),
     "thread.vmrss.b": Meaning("resident memory in bytes", "number", _bytes("vm_rss_kib")),
-    "thread.ismain": Meaning("whether the first thread of its process acts", "flag", lambda facts: facts.event.pid == facts.event.tid),
-    "thread.nametid": Meaning("name and thread id", "text", lambda facts: f"{facts.event.comm}{facts.event.tid}"),
+    "thread.ismain": Meaning("whether the first thread of its process acts", "flag",
+                             lambda facts: facts.event.pid == facts.event.tid, asks=ASKED_PROCESS),
+    "thread.nametid": Meaning("name and thread id", "text", lambda facts: f"{facts.event.comm}{facts.event.tid}", asks=ASKED_PROCESS),
     "thread.cap_effective": Meaning("effective capabilities, joined by blanks", "text", _capabilities("cap_effective")),
     "thread.cap_permitted": Meaning("permitted capabilities, joined by blanks", "text", _capabilities("cap_permitted")),
     "thread.cap_inheritable": Meaning("inheritable capabilities, joined by blanks", "text", _capabilities("cap_inheritable")),
