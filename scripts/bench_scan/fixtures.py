@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 import zstandard
 
+from shipwall.adapters.advisory_db.form import SCHEMA
 from shipwall.adapters.base_system import find_pockets, make_base_system
 from shipwall.journeys.advisories import import_files
 from shipwall.journeys.scan import list_image
@@ -72,7 +73,7 @@ def debian_save() -> Path:
 
 def debian_database() -> Path:
     """A database of made-up advisories in the shape of Debian's: a third is of packages that the image has, the same at every run."""
-    path = FOLDER / "advisories.sqlite"
+    path = FOLDER / f"advisories-{SCHEMA}.sqlite"
     if path.is_file():
         return path
     inventory = list_image(str(debian_layout("gzip")))
