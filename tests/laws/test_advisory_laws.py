@@ -22,8 +22,9 @@ from shipwall.supply.advisories import FORMATS
 from shipwall.supply.advisories.sources import parse_sources
 from shipwall.supply.advisory_ids import cve_number, is_erratum, render_cve
 from shipwall.supply.cvss import score_vector
-from shipwall.supply.match_advisories import Entry, judge, match_advisories, names_in
+from shipwall.supply.match_advisories import Entry, Judgement, judge, match_advisories, names_in
 from shipwall.supply.match_bulk import BulkIndex
+from shipwall.supply.match_list import ListMatcher
 from shipwall.supply.versions import version_key
 
 WORDS = [
@@ -210,7 +211,7 @@ ENTRIES = SCOPE.flatmap(lambda scope: st.tuples(st.integers(0, 4), affected_entr
 ASKED = SCOPE.flatmap(lambda scope: st.tuples(packages_of(scope), st.just(scope)))
 
 
-def judge_all(entries: list[Entry], asked: list[tuple[Package, str]]) -> list[tuple[int, int, object]]:
+def judge_all(entries: list[Entry], asked: list[tuple[Package, str]]) -> list[tuple[int, int, Judgement]]:
     """The definition: every package against every advisory, one by one."""
     found = []
     for row, (package, scope) in enumerate(asked):
@@ -232,9 +233,31 @@ def judge_all(entries: list[Entry], asked: list[tuple[Package, str]]) -> list[tu
 
 
 @given(entries=st.lists(ENTRIES, max_size=12), asked=st.lists(ASKED, max_size=6))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_bulk_and_slow_matcher_agree(entries: list[Entry], asked: list[tuple[Package, str]]) -> None:
     assert BulkIndex(entries).match_packages(asked) == judge_all(entries, asked)
+
+
+@given(data=st.data(), scope=SCOPE)
+@settings(max_examples=80, deadline=None)
+def test_a_list_is_judged_as_each_package_alone(data: st.DataObject, scope: str) -> None:
+    entries = [
+        Entry(number, one)
+        for number, one in data.draw(st.lists(st.tuples(st.integers(0, 3), affected_entries(scope)), max_size=8))
+    ]
+    asked = data.draw(st.lists(st.tuples(st.sampled_from([*NAMES, "unknown"]), st.sampled_from(VERSIONS[scope])), max_size=6))
+    told = [Advisory(feed="feed", id=name) for name in ("CVE-2021-1234", "CVE-2021-1235", "ALSA-2021:1")]
+    told.append(Advisory(feed="feed", id="CVE-2021-1236", withdrawn=True))
+    answers = ListMatcher(scope, entries, told.__getitem__).match(asked)
+    packages = [(Package(ecosystem="", name=name, version=version), scope) for name, version in asked]
+    wanted = [one for one in judge_all(entries, packages) if not told[one[1]].withdrawn]
+    assert [set(one.ids) for one in answers] == [
+        {told[number].id for at, number, said in wanted if at == row and said.affected is not None} for row in range(len(asked))
+    ]
+    assert [dict(one.undecided) for one in answers] == [
+        {told[number].id: said.undecided for at, number, said in wanted if at == row and said.affected is None}
+        for row in range(len(asked))
+    ]
 
 
 @given(data=st.data(), scope=SCOPE)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shipwall.cli.db_match import match
 from shipwall.cli.output import Output, OutputOption
 from shipwall.cli.sources import AdvisoryOptions, ArchiveOption, CacheOption, KeyringOption, OfflineOption, SuiteOption
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from shipwall.supply.versions import Order
 
 app = typer.Typer(help="Versions and advisories: what the scanner judges packages by.", no_args_is_help=True)
+app.command("match")(match)
 
 StateOption = Annotated[Path | None, typer.Option("--state", help="state folder; default $SHIPWALL_STATE, else the system's")]
 DatabaseOption = Annotated[Path | None, typer.Option("--db", help="database file; default: advisories/ in the state folder")]
@@ -26,7 +27,6 @@ ConfigOption = Annotated[
 ]
 
 _MAX_SHOWN = 3
-MAX_LINE_BYTES = 4096  # far beyond two versions; a longer line is answered with "?"
 
 
 @app.command()
@@ -57,6 +57,7 @@ def compare(
     import msgspec
 
     from shipwall.cli.output import neutral
+    from shipwall.cli.pairs import read_pairs
     from shipwall.model.errors import InputError
     from shipwall.supply.versions import find_order
 
@@ -69,7 +70,7 @@ def compare(
     given = (
         (left + "\n" + right).encode(errors="surrogateescape").decode(errors="replace").split("\n", 1)
     )  # arguments may be any bytes
-    pairs = _read_pairs(sys.stdin.buffer) if stdin else iter([(given[0], given[1], "")])
+    pairs = read_pairs(sys.stdin.buffer) if stdin else iter([(given[0], given[1], "")])
     for a, b, problem in pairs:
         answer, reason = ("?", problem) if problem else _answer(order, a, b)
         if output is Output.JSON:
@@ -88,24 +89,6 @@ def _answer(order: Order, left: str, right: str) -> tuple[str, str]:
         return "=><"[order.compare(left, right)], ""
     except InputError as error:
         return "?", error.line()
-
-
-def _read_pairs(stream: BinaryIO) -> Iterator[tuple[str, str, str]]:
-    """Two versions and an empty text for each line, or two empty texts and what is wrong with it."""
-    while line := stream.readline(MAX_LINE_BYTES):
-        if len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
-            while (rest := stream.readline(MAX_LINE_BYTES)) and not rest.endswith(b"\n"):
-                pass
-            yield "", "", f"the line is longer than {MAX_LINE_BYTES} bytes"
-            continue
-        words = line.split()
-        if len(words) != 2:
-            yield "", "", "the line is not two versions with a blank between them"
-            continue
-        try:
-            yield words[0].decode(), words[1].decode(), ""
-        except UnicodeDecodeError:
-            yield "", "", "the line is not UTF-8"
 
 
 @app.command()

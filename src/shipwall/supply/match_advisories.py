@@ -161,7 +161,7 @@ def _judge_package(
         if judgement.affected is None and not judgement.undecided:
             continue
         advisory = advisories.advisory(number)
-        if advisory.withdrawn or (is_bug_fix(advisory.id) and not advisory.fixes):
+        if not is_told(advisory):
             continue
         if judgement.affected is None:
             what = f"{package.ecosystem} package {package.name} {package.version}, {advisory.id}"
@@ -170,6 +170,11 @@ def _judge_package(
         own.append(_for_subscribers(Hit(package, scope, advisory, judgement.affected, judgement.fixed)))
     # Numbers follow the order in which feeds were fetched last, which must not decide whose word counts.
     hits += sorted(own, key=lambda hit: (hit.advisory.feed, hit.advisory.id))
+
+
+def is_told(advisory: Advisory) -> bool:
+    """Whether it speaks of a problem: not taken back, and not of defects alone."""
+    return not advisory.withdrawn and (bool(advisory.fixes) or not is_bug_fix(advisory.id))
 
 
 def _for_subscribers(hit: Hit) -> Hit:

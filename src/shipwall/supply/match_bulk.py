@@ -132,6 +132,14 @@ class BulkIndex:
         """The id of a name as advisories of `scope` write it; NO_NAME when none speaks of it."""
         return self._names.get(_Key(scope, name, by_source), NO_NAME)
 
+    def names(self, scope: str) -> dict[str, bool]:
+        """The names that advisories of `scope` speak of, and whether numbers say all of it about a build outside modules."""
+        known = {key for key in self._by_key if key.scope == scope}
+        # Of RPM builds the earliest of all that one advisory names counts, be it by the package's name and by its source's.
+        twice = order_of(scope) == "rpm"
+        odd = {key.name for key in known if key in self._slow or (twice and key._replace(by_source=not key.by_source) in known)}
+        return {key.name: key.name not in odd for key in known}
+
     def rank(self, order: str, version: str) -> int:
         """The place of `version` among all bounds of `order`, -1 when it cannot be placed."""
         known = self._ranks.setdefault(order, {})

@@ -94,27 +94,24 @@ def pack_head(advisory: Advisory) -> bytes:
 
 def hash_id(statement: str) -> bytes:
     """The beginning of every mark of the advisory `feed:id`. Two may share it: who asks by it gets at least what he asked for."""
-    return hashlib.blake2b(statement.encode("utf-8", "surrogatepass"), digest_size=MARK_ID_BYTES).digest()
+    return zlib.crc32(statement.encode("utf-8", "surrogatepass")).to_bytes(MARK_ID_BYTES, "big")
 
 
 class Head(NamedTuple):
-    """What the marks of an advisory's entries have in common: all that findings are made of. A date that moved changes nothing."""
+    """What the marks of an advisory's entries have in common: its name, and all of it that findings are made of (dates are not)."""
 
     name: bytes
-    said: hashlib.blake2b
+    said: bytes
 
     @classmethod
-    def of(cls, advisory: Advisory) -> Self:
-        """The head of `advisory`."""
-        lasting = msgspec.structs.replace(advisory, affected=(), published_ns=0, modified_ns=0)
-        said = hashlib.blake2b(_encoder.encode(lasting), digest_size=MARK_BYTES - MARK_ID_BYTES)
-        return cls(hash_id(f"{advisory.feed}:{advisory.id}"), said)
+    def of(cls, one: Advisory) -> Self:
+        """The head of an advisory."""
+        said = (one.feed, one.id, one.aliases, one.fixes, one.summary, one.severity, one.cvss, one.withdrawn, one.urls)
+        return cls(hash_id(f"{one.feed}:{one.id}"), _encoder.encode(said))
 
     def mark(self, entry: bytes) -> bytes:
         """The mark of one of its entries."""
-        said = self.said.copy()
-        said.update(entry)
-        return self.name + said.digest()
+        return self.name + hashlib.blake2b(self.said + entry, digest_size=MARK_BYTES - MARK_ID_BYTES).digest()
 
 
 def pack_entry(number: int, affected: Affected, head: Head) -> Packed:

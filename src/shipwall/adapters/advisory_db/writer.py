@@ -237,7 +237,7 @@ class _Filler:
     def _put_advisory(self, advisory: Advisory) -> None:
         counts, entries, scopes = self.counts, self._entries, self._scopes
         number = self.block * BLOCK + len(self._heads)
-        ranges = versions = held = 0
+        ranges = versions = held = size = spans = 0
         spoken: dict[int, int] = {}
         before: Affected | None = None
         head = Head.of(advisory)
@@ -245,15 +245,17 @@ class _Filler:
             scope = scopes.get(one.scope) or self._scope(one.scope)
             if before is None or not _says_the_same(one, before):
                 packed = pack_entry(number, one, head)
+                size, spans = len(packed.entry) + _ENTRY_OVERHEAD_BYTES, len(one.ranges)
                 before = one
             key = (scope, one.name)
             if key in entries:
                 entries[key].append(packed)
             else:
                 entries[key] = [packed]
-            held += len(packed.entry) + _ENTRY_OVERHEAD_BYTES
-            ranges += len(one.ranges)
-            versions += len(one.versions)
+            held += size
+            ranges += spans
+            if one.versions:
+                versions += len(one.versions)
             spoken[scope] = spoken.get(scope, 0) + 1
         for scope, count in spoken.items():
             advisories, affected = self._spoken.get(scope, (0, 0))
