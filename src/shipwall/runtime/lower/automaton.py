@@ -15,6 +15,7 @@ from shipwall.runtime.lower.tables import DEAD, UNCERTAIN, Automaton
 
 MAX_STATES = CONSTANTS["FILTER_STATES"]
 MAX_CELLS = CONSTANTS["FILTER_CELLS"]
+MAX_STEPS = 60_000
 ANY = ((1 << 128) - 1) & ~1
 """Every ASCII byte but zero, as a set: bit n stands for byte n."""
 SLASH = 1 << 0x2F
@@ -63,6 +64,8 @@ class Builder:
 
     def build(self) -> tuple[Automaton, list[int]]:
         """The table, and the start of each automaton. Raises TooLargeError."""
+        if sum(len(pattern.steps) for patterns in self._sets for _, pattern in patterns) > MAX_STEPS:
+            raise TooLargeError("patterns of paths", f"have more than {MAX_STEPS} steps")
         classes, width = _classes(self._sets)
         table = _Table(width, [classes.index(one) if one in classes[:128] else None for one in range(width)])
         starts = [_Joined(table, patterns).write() for patterns in self._sets]
@@ -97,20 +100,23 @@ class _Joined:
 
     def __init__(self, table: _Table, patterns: Patterns) -> None:
         self.table = table
-        self.starts = self.many = self.ends = 0
         self.end_of: dict[int, tuple[int, Pattern]] = {}
-        self.reading = dict.fromkeys((byte for byte in table.samples if byte is not None), 0)
+        places = sum(len(pattern.steps) + 1 for _, pattern in patterns)
+        starts, many, ends = (bytearray(places // 8 + 1) for _ in range(3))
+        reading = {byte: bytearray(places // 8 + 1) for byte in table.samples if byte is not None}
         at = 0
         for bit, pattern in patterns:
-            self.starts |= 1 << at
+            starts[at >> 3] |= 1 << (at & 7)
             for step in pattern.steps:
-                self.many |= step.many << at
-                for byte in self.reading:
-                    self.reading[byte] |= (step.bytes >> byte & 1) << at
+                many[at >> 3] |= step.many << (at & 7)
+                for byte, places_of in reading.items():
+                    places_of[at >> 3] |= (step.bytes >> byte & 1) << (at & 7)
                 at += 1
-            self.ends |= 1 << at
+            ends[at >> 3] |= 1 << (at & 7)
             self.end_of[at] = bit, pattern
             at += 1
+        self.starts, self.many, self.ends = (int.from_bytes(bits, "little") for bits in (starts, many, ends))
+        self.reading = {byte: int.from_bytes(bits, "little") for byte, bits in reading.items()}
         self.known: dict[tuple[int, int, int], int] = {}
         self.waiting: list[tuple[int, int]] = []
         self.told_at: dict[int, tuple[int, int] | None] = {}
@@ -151,7 +157,11 @@ class _Joined:
     def told(self, ends: int) -> tuple[int, int] | None:
         """The atoms of the patterns that end here, possible and certain; None when nothing certain is known from here on."""
         if ends not in self.told_at:
-            found = [self.end_of[at] for at in range(ends.bit_length()) if ends >> at & 1]
+            found, left = [], ends
+            while left:
+                lowest = left & -left
+                found.append(self.end_of[lowest.bit_length() - 1])
+                left ^= lowest
             told = sum({1 << bit for bit, _ in found if bit != POISON})
             sure = sum({1 << bit for bit, pattern in found if bit != POISON and pattern.exact})
             self.told_at[ends] = None if any(bit == POISON for bit, _ in found) else (told, sure)

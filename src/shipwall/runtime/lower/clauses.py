@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeGuard
 from shipwall.lang.condition import And, Compare, Condition, Exists, Not, Or
 
 MAX_OF_CONDITION = 32
-MANY = 4
+MANY = 2
 
 Leaf = Compare | Exists
 
@@ -173,9 +173,10 @@ def reduced(clauses: Iterable[Literals]) -> Disjunction:
 
 def fewer(clauses: Disjunction, most: int) -> Disjunction:
     """At most `most` clauses that hold whenever one of `clauses` does: those with most in common become what they have in common."""
-    left = list(reduced(clauses))
+    left = sorted(set(clauses))
     while len(left) > MANY * most:  # neighbours in the order of their literals have much in common
-        left = list(reduced(_common(*pair) for pair in zip(left[::2], [*left[1::2], left[-1]], strict=False)))
+        left = sorted({_common(*pair) for pair in zip(left[::2], [*left[1::2], left[-1]], strict=False)})
+    left = list(reduced(left))
     while len(left) > most:
         pairs = ((first, second) for at, first in enumerate(left) for second in left[at + 1 :])
         first, second = max(pairs, key=lambda pair: _size(_common(*pair)))

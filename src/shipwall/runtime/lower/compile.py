@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from shipwall.abi.calls import CALLS, Call
 from shipwall.abi.schema import CONSTANTS, FILTER_NUMBERS
-from shipwall.lang.condition import Compare, Condition, Field, parse_condition
+from shipwall.lang.condition import Compare, Condition, Field, fields_of, parse_condition
 from shipwall.runtime.conditions import specialise
 from shipwall.runtime.fields import KINDS
 from shipwall.runtime.lower.automaton import POISON, Builder, Pattern, TooLargeError
@@ -27,6 +27,7 @@ from shipwall.runtime.lower.clauses import (
     fewer,
     reduced,
 )
+from shipwall.runtime.lower.gather import Key, Keys, Known, gathered
 from shipwall.runtime.lower.number_tests import Asked, tests_of
 from shipwall.runtime.lower.string_patterns import FIRST, PATH, POISONS, Source, patterns_of, prefixes_of, source_of
 from shipwall.runtime.lower.tables import (
@@ -52,6 +53,7 @@ MAX_PROGRAMS = CONSTANTS["FILTER_PROGRAMS"]
 MAX_CLAUSES = CONSTANTS["FILTER_CLAUSES"]
 MAX_TESTS = CONSTANTS["FILTER_TESTS"]
 PLACES = 3
+CUT_STEPS = 8
 _ACCESS_MODE = 3
 
 DELIVERED = frozenset({"exec", "privilege"})
@@ -78,9 +80,10 @@ class _Drafted(NamedTuple):
 def lower(rules: RuleSet, always: Iterable[str] = ()) -> KernelFilter:
     """The filter for `rules`. Calls named in `always` are delivered whatever the rules say.
 
-    Where the patterns of paths take too much room together, those that may stand anywhere in a path count as unknown, then all.
+    Where the patterns of paths take too much room together, those that may stand anywhere in a path count as unknown, then only the
+    beginnings of the others are asked, then none.
     """
-    for asked in (_Strings.ALL, _Strings.BEGINNINGS, _Strings.NONE):
+    for asked in (_Strings.ALL, _Strings.BEGINNINGS, _Strings.CUT, _Strings.NONE):
         try:
             return _Lowering(rules, frozenset(always), asked).run()
         except TooLargeError:
@@ -91,7 +94,20 @@ def lower(rules: RuleSet, always: Iterable[str] = ()) -> KernelFilter:
 class _Strings:
     """Which comparisons of strings are asked."""
 
-    ALL, BEGINNINGS, NONE = range(3)
+    ALL, BEGINNINGS, CUT, NONE = range(4)
+
+
+class _Decided(NamedTuple):
+    """How the kernel decides a comparison: by `tests` of numbers or `patterns` of a string. `group`: with which others it may be joined;
+    None when the kernel does not decide it."""
+
+    group: object | None
+    tests: list[Asked] | None = None
+    source: Source | None = None
+    patterns: list[Pattern] | None = None
+
+
+_UNDECIDED = _Decided(None)
 
 
 class _Lowering:
@@ -102,11 +118,14 @@ class _Lowering:
         self.widened: dict[str, None] = {}
         self.words: set[bytes] = set()
         self.read_words: set[bytes] = set()
+        self.typed: dict[tuple[str, str], bool] = {}
+        self.current = ""
+        self.decisions: dict[tuple[str, Leaf], _Decided] = {}
 
     def run(self) -> KernelFilter:
         calls: dict[int, int] = {}
-        drafts: dict[_Key, _Drafted | int] = {}
-        numbers: dict[_Key, int] = {}
+        drafts: dict[_Draft, _Drafted | int] = {}
+        numbers: dict[_Draft, int] = {}
         used: list[_Drafted] = []
         for call in CALLS:
             if call.family in DELIVERED or call.name in self.always:
@@ -130,65 +149,93 @@ class _Lowering:
         kind = call.family
         found: list[tuple[str, Condition | bool]] = []
         for rule, tree in self.rules.by_event.get(KINDS[kind], ()):
-            left = tree if isinstance(tree, bool) else specialise(tree, lambda leaf: known_result(leaf, kind, (call.name,)))
+            left = self.specialised(rule.name, tree, kind, call.name)
             if left is not False:
                 found.append((rule.name, left))
         if kind in KEPT:
             found.append(("", KEPT[kind]))
         return found
 
+    def specialised(self, name: str, tree: Condition | bool, kind: str, call: str) -> Condition | bool:
+        if isinstance(tree, bool):
+            return tree
+        if (kind, name) not in self.typed:
+            self.typed[kind, name] = any(used.name == "evt.type" for used in fields_of(tree))
+        return specialise(tree, lambda leaf: known_result(leaf, kind, (call,))) if self.typed[kind, name] else tree
+
     def draft(self, call: Call, trees: list[tuple[str, Condition | bool]]) -> _Drafted | int:
         """The program for the trees, or DELIVER or DROP."""
-        variables = Variables(lambda leaf: self.group(leaf, call))
-        wanted: list[Literals] = []
+        known: dict[Known, None] = {}
+        keys = Keys(lambda leaf: self.decided(leaf, call).group)
         for name, tree in trees:
             if tree is True:
                 return DELIVER
             assert not isinstance(tree, bool)
+            self.current = name
+            variables = Variables(lambda leaf: self.decided(leaf, call).group)
             clauses, is_widened = clauses_of(tree, variables)
-            wanted += clauses
             if is_widened:
                 self.widened[name] = None
-        return self.encode(call, variables.leaves(), reduced(wanted))
+            numbers = [keys.number(key) for key in variables.leaves()]
+            never = {one for one in numbers if keys.groups[one] == "number" and not self.tests_of(keys.keys[one], call)}
+            for clause in clauses:
+                true, false = (
+                    frozenset(one for at, one in enumerate(numbers) if mask >> at & 1 and keys.groups[one] is not None)
+                    for mask in clause
+                )
+                if true & never:
+                    continue
+                if not true and not false:
+                    return DELIVER
+                known[Known(true, false - never)] = None
+        return self.encode(call, keys, gathered(known, keys, MAX_CLAUSES))
 
     # what the kernel can decide
 
-    def group(self, leaf: Compare, call: Call) -> object | None:
-        if tests_of(leaf, call.family, call.name) is not None:
-            return "number"
-        source, patterns = self.patterns(leaf, call)
-        return None if patterns is None or source is None else (source.place, prefixes_of(patterns) is None)
+    def decided(self, leaf: Leaf, call: Call) -> _Decided:
+        """How the kernel decides a comparison of events of `call`."""
+        key = (call.name if call.family == "call" else call.family, leaf)
+        if key not in self.decisions:
+            self.decisions[key] = self.decide(leaf, call)
+        return self.decisions[key]
 
-    def patterns(self, leaf: Leaf, call: Call) -> tuple[Source | None, list[Pattern] | None]:
-        if not isinstance(leaf, Compare) or not isinstance(leaf.operand, Field) or self.strings == _Strings.NONE:
-            return None, None
+    def decide(self, leaf: Leaf, call: Call) -> _Decided:
+        if not isinstance(leaf, Compare) or not isinstance(leaf.operand, Field):
+            return _UNDECIDED
+        tests = tests_of(leaf, call.family, call.name)
+        if tests is not None:
+            return _Decided("number", tests)
         source = source_of(leaf.operand, call.family, call.name)
-        found = None if source is None else patterns_of(leaf, source)
-        if found is None or (self.strings == _Strings.BEGINNINGS and prefixes_of(found) is None):
-            return None, None
-        return source, found
+        patterns = None if source is None else patterns_of(leaf, source)
+        if source is None or patterns is None:
+            return _UNDECIDED
+        is_floating = prefixes_of(patterns) is None
+        if self.strings != _Strings.ALL:
+            self.widened[self.current] = None
+        if self.strings == _Strings.NONE or (self.strings != _Strings.ALL and is_floating):
+            return _UNDECIDED
+        if self.strings == _Strings.CUT:
+            patterns = [Pattern(one.steps[:CUT_STEPS], exact=False) if len(one.steps) > CUT_STEPS else one for one in patterns]
+        return _Decided((source.place, is_floating), None, source, patterns)
 
-    def tests(self, leaves: tuple[Leaf, ...], call: Call) -> list[Asked] | None:
-        found: list[Asked] = []
-        for leaf in leaves:
-            tests = tests_of(leaf, call.family, call.name) if isinstance(leaf, Compare) else None
-            if tests is None:
-                return None
-            found += tests
-        return found
+    def tests_of(self, key: Key, call: Call) -> list[Asked]:
+        return list(dict.fromkeys(test for leaf in key for test in self.decided(leaf, call).tests or ()))
 
-    def encode(self, call: Call, leaves: list[tuple[Leaf, ...]], clauses: Disjunction) -> _Drafted | int:
-        tested = {number: tests for number, each in enumerate(leaves) if (tests := self.tests(each, call)) is not None}
-        never = sum(1 << number for number, tests in tested.items() if not tests)
+    def encode(self, call: Call, keys: Keys, clauses: list[Known]) -> _Drafted | int:
+        used = sorted({number for clause in clauses for numbers in clause for number in numbers})
+        places = {number: place for place, number in enumerate(used)}
+        masks = [Literals(*(sum(1 << places[number] for number in numbers) for numbers in clause)) for clause in clauses]
+        tested: dict[int, list[Asked]] = {}
         strings: dict[int, tuple[Source, list[Pattern]]] = {}
-        for number, each in enumerate(leaves):
-            if number not in tested and all(self.patterns(leaf, call)[1] is not None for leaf in each):
-                source = self.patterns(each[0], call)[0]
-                assert source is not None
-                strings[number] = source, [one for leaf in each for one in self.patterns(leaf, call)[1] or ()]
-        clauses = reduced(clause for clause in clauses if not clause.true & never)
-        decided = sum(1 << number for number in (*tested, *strings)) & ~never
-        kept = fewer(tuple(Literals(one.true & decided, one.false & decided) for one in clauses), MAX_CLAUSES)
+        for number, place in places.items():
+            key = keys.keys[number]
+            source = self.decided(key[0], call).source
+            if source is None:
+                tested[place] = self.tests_of(key, call)
+            else:
+                patterns = dict.fromkeys(one for leaf in key for one in self.decided(leaf, call).patterns or ())
+                strings[place] = source, list(patterns)
+        kept = fewer(tuple(masks), MAX_CLAUSES)
         chosen = self.chosen(kept, tested)
         mask = sum(1 << number for number in chosen)
         kept = reduced(Literals(one.true & mask, one.false & mask) for one in kept)
@@ -268,7 +315,7 @@ class _Lowering:
         return programs, automaton
 
 
-_Key = tuple[str, str, tuple[tuple[str, Condition | bool], ...]]
+_Draft = tuple[str, str, tuple[tuple[str, Condition | bool], ...]]
 
 
 def _is_of_writes(test: Asked) -> bool:

@@ -7,6 +7,7 @@ import ipaddress
 import itertools
 import math
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 from shipwall.abi.calls import CALLS_BY_NAME, RESULT
@@ -103,6 +104,7 @@ def _ranges(number: int, found: Iterable[tuple[int, int]], *, certain: bool = Tr
     return kept if len(kept) <= MAX_RANGES else None
 
 
+@lru_cache(maxsize=1024)
 def _result(operator: str, literals: tuple[str, ...]) -> list[Asked] | None:
     """`evt.res`: the name of the error. What holds is tried for every error there is."""
     check = make_check(operator, literals, "text")
