@@ -96,7 +96,7 @@ def measure(count: int = COUNT) -> tuple[str, list[Row]]:
     with places() as made, watching() as node:
         node.sensor.watch_parent(made.parent, EVENTS | CHILDREN)
         rows = [spread("call to alert", alerts(node, made, count)), spread("call to killed", kills(node, made, count))]
-        rows.append(spread("call to ended by the agent, after the act", ends(node, made, count // 4)))
+        rows.append(spread("call to ended by the agent, after the act", ends(node, made, max(3, count // 4))))
         rows += freezes(node, made, count, 0)
         rows += freezes(node, made, count, BUSY)
         proof = f"sensor attached, {len(node.alerts)} alerts raised, 0 events lost"
