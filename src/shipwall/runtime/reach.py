@@ -27,8 +27,9 @@ CLAIMS = (PREVENTED, BEFORE, AFTER, NOT)
 class Hook(NamedTuple):
     """Something in the kernel that acts at `calls` for rules with one of `actions`.
 
-    `feature`: what the kernel must have, by the name `shipwall doctor` probes it under. `refuses`: a condition for which it does not act
-    on everything the rule can match, and why; empty when it does. `note`: what must be switched on, and what escapes it.
+    `feature`: what the kernel must have, by the name `shipwall doctor` probes it under. `misses`: given what the rule asks of events of one
+    call, and that call, why it does not act on everything the rule can match; empty when it does. `note`: what must be switched on, and
+    what escapes it.
     """
 
     name: str
@@ -36,7 +37,7 @@ class Hook(NamedTuple):
     calls: frozenset[str]
     claim: str
     feature: str
-    refuses: Callable[[Condition], str]
+    misses: Callable[[Condition, str], str]
     note: str
 
 
@@ -68,7 +69,7 @@ _ORIGIN_FLAGS = {"proc.is_exe_upper_layer": "upper", "proc.is_exe_from_memfd": "
 _ORIGINS = ("image", "upper", "tmpfs", "memfd", "mount", "deleted", "unknown")
 
 
-def _matches_others_than_drift(tree: Condition) -> str:
+def _matches_others_than_drift(tree: Condition, _call: str) -> str:
     """Why the kill of what the image does not contain (`bpf/sensor.bpf.c`, on_exec) does not act on all that `tree` can match."""
     for origin, is_writable in itertools.product(_ORIGINS, (True, False)):
         if (origin, is_writable) in _KILLED_ORIGINS:
@@ -107,7 +108,7 @@ HOOKS: tuple[Hook, ...] = (
         calls=frozenset({"execve", "execveat"}),
         claim=BEFORE,
         feature="send_signal",
-        refuses=_matches_others_than_drift,
+        misses=_matches_others_than_drift,
         note="for all programs the image does not contain, rules or not, when `shipwall function set kill enforce` is on; not in the "
         "engine's own mount namespace",
     ),
@@ -173,7 +174,7 @@ def _claim(rule: Rule, call: str, features: Mapping[str, bool | None], hooks: tu
             why.append(f"{hook.feature} was not probed (be root)")
         elif not present:
             why.append(f"this kernel lacks {hook.feature}")
-        elif said := hook.refuses(_asked_of(rule, call)):
+        elif said := hook.misses(_asked_of(rule, call), call):
             why.append(said)
         else:
             return Claim(call=call, claim=hook.claim, hook=hook.name, reason=hook.note)

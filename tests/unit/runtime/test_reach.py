@@ -112,7 +112,7 @@ def test_whatever_such_a_rule_matches_is_what_the_kernel_kills(condition: str) -
 
 def test_a_hook_that_refuses_makes_deny_right_for_its_calls_only() -> None:
     refuse = Hook(
-        "test hook", frozenset({"deny"}), frozenset({"connect"}), PREVENTED, "refusing", lambda _condition: "", "always"
+        "test hook", frozenset({"deny"}), frozenset({"connect"}), PREVENTED, "refusing", lambda _condition, _call: "", "always"
     )
     reach = reach_of(_rule("evt.type = connect", "deny"), {"refusing": True}, (*HOOKS, refuse))
     assert reach is not None

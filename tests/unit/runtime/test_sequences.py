@@ -11,9 +11,11 @@ from typer.testing import CliRunner
 
 from shipwall.cli.rule import app
 from shipwall.lang.diagnostic import SourceError
-from shipwall.model.event import Connect, Exec
+from shipwall.model.event import Call, Connect, Exec
 from shipwall.runtime import sequences
 from shipwall.runtime.facts import Context
+from shipwall.runtime.lower import lower
+from shipwall.runtime.lower.simulate import passes, view_of
 from shipwall.runtime.rules import parse_rules
 from shipwall.runtime.rules.calls import read_calls
 from shipwall.runtime.watch import Watch
@@ -174,3 +176,13 @@ def test_list_and_explain_show_them(tmp_path: Path) -> None:
     }  # fmt: skip
     said = run(app, ["explain", "Tool, then call", "--alone", "--rules", str(file)], env={"COLUMNS": "200"}).output
     assert "within 30 s: Tool run → Called out" in said
+
+
+def test_the_kernels_filter_lets_the_steps_pass_though_they_are_off() -> None:
+    def is_passed(text: str) -> bool:
+        return passes(lower(parse_rules(text, "r.yaml")), view_of(Call(**_header(1, "a"), syscall="chmod", raw=(0,) * 6)))
+
+    off = "- {rule: Changed, desc: d, condition: evt.type = chmod, output: c, priority: DEBUG, enabled: false}\n"
+    whole = WHOLE.replace("[Tool run, Called out]", "[Changed, Called out]")
+    assert not is_passed(off + STEPS)
+    assert is_passed(off + whole)
