@@ -35,7 +35,12 @@ class FileGuard:
         found = _connect(folder)
         if found is None:
             take_away(folder)
-            _start(folder)
+            try:
+                _start(folder)
+            except OSError as error:  # a path too long for a socket, no processes left
+                raise KernelError(
+                    "file guard", f"does not start: {error.strerror or error}", "a shorter state folder?"
+                ) from error
             found = _connect(folder)
         if found is None:
             raise KernelError("file guard", "does not listen", f"see {folder / 'log'}")

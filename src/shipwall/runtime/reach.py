@@ -17,6 +17,7 @@ import msgspec
 from shipwall.lang.condition import And, Compare, Condition, Exists, Field, Or
 from shipwall.runtime.conditions import make_check, specialise
 from shipwall.runtime.fields import EVENT_TYPES
+from shipwall.runtime.prevention import NETWORK_CALLS, OPEN_CALLS, why_not_refused
 from shipwall.runtime.rules.rule_set import Rule, left_for_type, left_to_ask
 
 PREVENTED, BEFORE, AFTER, NOT = "prevented", "stopped before its effect", "stopped after it", "not stopped"
@@ -28,7 +29,8 @@ class Hook(NamedTuple):
     """Something in the kernel that acts at `calls` for rules with one of `actions`.
 
     `feature`: what the kernel must have, by the name `shipwall doctor` probes it under. `refuses`: a condition for which it does not act
-    on everything the rule can match, and why; empty when it does. `note`: what must be switched on, and what escapes it.
+    on everything the rule can match, and why; empty when it does. `note`: what must be switched on, and what escapes it. `whole`: as
+    `refuses`, of the rule's whole condition and a call, where what it says of other calls counts.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Hook(NamedTuple):
     feature: str
     refuses: Callable[[Condition], str]
     note: str
+    whole: Callable[[Condition, str], str] | None = None
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,7 +102,15 @@ def _of_origin(leaf: Compare | Exists, origin: str, *, is_writable: bool) -> boo
     return None
 
 
-# THE table: what is wired in. File names by fanotify and connections by cgroup programs belong here once the agent attaches them.
+def _is_not_refused(condition: Condition, call: str) -> str:
+    """Why the hooks that refuse do not act on all that the rule says of `call`."""
+    return why_not_refused(condition).get("openat" if call == "creat" else call, "no hook refuses it")
+
+
+_FROM_WHEN = "from when the agent has learnt of a container, also while it is down; monitored until the rule enforces"
+
+
+# THE table: what is wired in.
 HOOKS: tuple[Hook, ...] = (
     Hook(
         name="bpf_send_signal(SIGKILL) at sched_process_exec, before the first instruction",
@@ -110,6 +121,26 @@ HOOKS: tuple[Hook, ...] = (
         refuses=_matches_others_than_drift,
         note="for all programs the image does not contain, rules or not, when `shipwall function set kill enforce` is on; not in the "
         "engine's own mount namespace",
+    ),
+    Hook(
+        name="cgroup programs at connect, bind and sendmsg: EPERM",
+        actions=frozenset({"deny"}),
+        calls=frozenset(NETWORK_CALLS),
+        claim=PREVENTED,
+        feature="network_guard",
+        refuses=lambda _condition: "",
+        note=f"{_FROM_WHEN}; not of raw sockets and of sockets handed in from outside",
+        whole=_is_not_refused,
+    ),
+    Hook(
+        name="fanotify FAN_OPEN_PERM: EPERM",
+        actions=frozenset({"deny"}),
+        calls=frozenset({*OPEN_CALLS, "creat"}),
+        claim=PREVENTED,
+        feature="fanotify",
+        refuses=lambda _condition: "",
+        note=f"{_FROM_WHEN}; an open that creates leaves an empty file; a file opened before and then moved can be",
+        whole=_is_not_refused,
     ),
 )
 
@@ -173,7 +204,7 @@ def _claim(rule: Rule, call: str, features: Mapping[str, bool | None], hooks: tu
             why.append(f"{hook.feature} was not probed (be root)")
         elif not present:
             why.append(f"this kernel lacks {hook.feature}")
-        elif said := hook.refuses(_asked_of(rule, call)):
+        elif said := hook.whole(rule.condition, call) if hook.whole else hook.refuses(_asked_of(rule, call)):
             why.append(said)
         else:
             return Claim(call=call, claim=hook.claim, hook=hook.name, reason=hook.note)
