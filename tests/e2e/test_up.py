@@ -21,6 +21,7 @@ from shipwall.adapters.link import Link
 from shipwall.adapters.private_engine import PrivateEngine
 from shipwall.adapters.supervise import wait_until
 from shipwall.adapters.unprivileged import SERVER_ID
+from shipwall.journeys.cleanup import clean_up
 from shipwall.journeys.uninstall import uninstall
 from shipwall.model.errors import ShipwallError
 from shipwall.model.wire import Answer, Query
@@ -214,3 +215,67 @@ def test_kill_holds_in_containers_of_an_existing_engine(
         for mount in cgroup_mounts():
             with suppress(FileNotFoundError):
                 (mount / elsewhere.strip("/")).rmdir()
+
+
+DENY = """
+- rule: No miner
+  desc: connections to a pool
+  condition: container.id != host and evt.type = connect and fd.rport = 4444
+  output: "%fd.name"
+  priority: ERROR
+  action: deny
+  mode: enforce
+- rule: No accounts
+  desc: the file of accounts was opened
+  condition: evt.type in (open, openat, openat2) and fd.name = /etc/passwd and fd.num >= 0
+  output: "%fd.name"
+  priority: ERROR
+  action: deny
+  mode: enforce
+"""
+
+
+def _stopped(instance: Instance, rule: str) -> set[str]:
+    """What became of the acts that the rule's alerts are about."""
+    with Link(instance.link_socket, "cli") as link:
+        answer = link.ask(Query(what="alerts", where={"rule": rule}))
+    assert isinstance(answer, Answer)
+    return {str(row["stopped"]) for row in answer.rows}
+
+
+@pytest.mark.engine
+def test_deny_holds_in_containers_of_an_existing_engine_and_without_the_agent(
+    instance: Instance,
+    private_engine: PrivateEngine,
+    engine: Engine,
+    busybox_image: str,
+    fresh_name: Callable[[str], str],
+    tmp_path: Path,
+) -> None:
+    instance.state.mkdir(mode=0o711)
+    write_function(instance, "actions", "enforce")
+    (tmp_path / "deny.yaml").write_text(DENY)
+    process = _start(instance, "--rules", str(tmp_path / "deny.yaml"), engine=str(private_engine.socket))
+    container = engine.create(fresh_name("deny"), {"Image": busybox_image, "Cmd": ["sleep", "120"]})
+
+    def refused() -> bool:
+        """Both acts; the shell's own errors are its business."""
+        both = "cat /etc/passwd; nc 127.0.0.1 4444 < /dev/null; true"
+        said = engine.exec_run(container, ["sh", "-c", both])[1].decode()
+        return said.count("Operation not permitted") == 2
+
+    try:
+        engine.start(container)
+        assert wait_until(refused, 15), (instance.state / "agent.log").read_text()
+        assert engine.exec_run(container, ["cat", "/etc/group"])[0] == 0
+        assert wait_until(lambda: bool(_stopped(instance, "No miner")), 15)  # its event says that it failed
+        assert wait_until(lambda: "refused" in _stopped(instance, "No accounts"), 15)  # no event tells of it
+        _end(process, signal.SIGINT)
+        assert refused()
+    finally:
+        if process.poll() is None:
+            _end(process, signal.SIGINT)
+        engine.remove(container, force=True)
+        report = clean_up(instance)
+    assert {"guard-network", "guard-files"} <= {done.act for done in report.done}
+    assert report.left == ()

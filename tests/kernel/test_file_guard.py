@@ -18,7 +18,7 @@ from shipwall.adapters.supervise import read_process
 from shipwall.journeys.cleanup import clean_up
 from shipwall.journeys.file_guard import FileGuard, take_away
 from shipwall.kernel.file_guard_loop import Unmarked
-from shipwall.model.errors import KernelError
+from shipwall.model.errors import InputError, KernelError
 from shipwall.runtime.file_refusals import FileRefusal
 
 pytestmark = [pytest.mark.root]
@@ -226,6 +226,27 @@ def test_a_name_longer_than_the_kernel_tells_is_refused_and_nothing_stops(guard:
     assert container.ask("attempt('f', os.O_CREAT | os.O_WRONLY)") == "EPERM"
     assert container.ask("[os.chdir('/'), attempt('/etc/open'), attempt('/etc/secret')]") == [None, "done", "EPERM"]
     assert [one.path for one in guard.take()[0]] == ["", "/etc/secret"]
+
+
+def test_hostile_names_and_many_rules_do_not_silence_it(guard: FileGuard, container: Container) -> None:
+    # Each path is as long as a path may be, of bytes that are no text: 400 of them are far more than one answer holds.
+    put(guard, container, "fd.filename startswith refused", "fd.name startswith /tmp/")
+    name = "b'/tmp/' + b'/'.join([b'\\xff' * 250] * 15)"
+    container.ask(f"os.makedirs({name})")
+    tries = f"{{attempt({name} + b'/refused%d' % number, os.O_CREAT | os.O_WRONLY) for number in range(400)}}"
+    assert container.ask(tries) == {"EPERM"}
+    decisions, untold = guard.take()
+    assert (len(decisions), untold) == (400, 0)
+    assert decisions[0].path.endswith("/refused0")
+    many = tuple(FileRefusal(rule=f"{number:0300}", condition="fd.name = /" + "x" * 2000) for number in range(90))
+    with pytest.raises(InputError, match="take 2"):
+        guard.guard("c", container.process.pid, container.cgroup, many)
+    assert container.ask(tries) == {"EPERM"}
+    for number in range(3):
+        guard.guard(f"d{number}", container.process.pid, container.cgroup, many[:55])
+    states = guard.states()
+    assert [state.container for state in states] == ["c", "d0", "d1", "d2"]
+    assert states[1].rules[-1] == "and 5 more"
 
 
 def test_a_root_that_is_the_hosts_is_not_guarded(guard: FileGuard, container: Container) -> None:

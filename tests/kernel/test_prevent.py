@@ -100,10 +100,10 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert (container.ask(CONNECT), container.ask("attempt('/etc/secret')")) == (1, "EPERM")
     known = facts(container, folder)
     with Preventer(instance) as second:
-        second.keep_only([known])
+        second.keep_only({known.id: known.cgroup_id})
         assert [(one.container, one.rules) for one in second.refused()] == [(known.id, ("n",)), (known.id, ("f",))]
         assert (container.ask(CONNECT), container.ask("attempt('/etc/secret')")) == (1, "EPERM")
-        second.keep_only([])
+        second.keep_only({})
         assert container.ask("attempt('/etc/secret')") == "done"
         assert container.ask(CONNECT) != 1
 

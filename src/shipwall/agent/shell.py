@@ -44,6 +44,7 @@ from shipwall.agent.core import Act, Core, Effect, Enforce, LookUp, Send
 from shipwall.agent.engine_watch import EngineWatch
 from shipwall.agent.outbox import Outbox
 from shipwall.agent.plugin import AdmissionPlugin
+from shipwall.agent.preventing import Preventing
 from shipwall.agent.promotions import AdmissionPolicies, Promotions
 from shipwall.agent.sweep import Sweep
 from shipwall.journeys.collect import KEY_NAME, seal_with
@@ -121,6 +122,7 @@ class Agent:
         self.pulse: Pulse | None = None
         self.acts = Acts()
         self.acting = Acting(self.node, self.outbox.put, say, self._later, self._boot_ns)
+        self.preventing = Preventing(self.instance, watch.rules.rules, self._mode_of, self.acting, self._refused, say)
         self.policy_file = settings.response or response_policy_path(self.instance)
         self._policy_mark: tuple[int, int, int] | None = None
         self.responder: Responder | None = None
@@ -166,6 +168,7 @@ class Agent:
                 self._keep_observed()
                 if jobs.ident is not None:
                     jobs.join(20)
+                self.preventing.close()
                 self.outbox.drain(2)
                 self.outbox.stop()
 
@@ -256,6 +259,7 @@ class Agent:
                 self._parents = read_parents(engine, self.settings.engine)
             say(f"containers are made below {', '.join(self._parents)}")
         found = self._watch_containers()
+        self.preventing.settle(found)
         for container in self.engine_watch.list_containers():
             if container in found:
                 self._note_running(container, found[container])
@@ -317,6 +321,17 @@ class Agent:
             if accounts is not None:
                 self.core.accounts_known(facts.id, accounts)
             effects = self.core.handle_container(facts, time.time_ns())
+        self._perform(effects)
+        self.preventing.meet(facts)
+
+    def _mode_of(self, rule: str, container: str) -> str:
+        with self._core_lock:
+            return self.core.mode_of(rule, container)
+
+    def _refused(self, alert: Alert) -> None:
+        """A hook refused an act of which no event will tell."""
+        with self._core_lock:
+            effects = self.core.handle_alert(alert, time.time_ns())
         self._perform(effects)
 
     def _guard(self, facts: ContainerFacts) -> None:
@@ -488,6 +503,9 @@ class Agent:
         if time.monotonic() >= self._observed_due:
             self._keep_observed()
         self._check_pulse()
+        with self._core_lock:
+            running = tuple(self.core.containers)
+        self.preventing.tick(self.node, running, time.time_ns())
         self._measure_cost()
         self.outbox.put(self.health())
 

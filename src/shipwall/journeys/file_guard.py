@@ -19,7 +19,7 @@ import msgspec
 
 from shipwall.adapters.supervise import ProcessRecord, read_process, stop_process
 from shipwall.kernel.file_guard_loop import PACKET_BYTES, Ask, OpenDecision, Said, State
-from shipwall.model.errors import KernelError
+from shipwall.model.errors import InputError, KernelError
 from shipwall.runtime.file_refusals import FileRefusal
 
 TIMEOUT_S = 5.0
@@ -35,7 +35,12 @@ class FileGuard:
         found = _connect(folder)
         if found is None:
             take_away(folder)
-            _start(folder)
+            try:
+                _start(folder)
+            except OSError as error:  # a path too long for a socket, no processes left
+                raise KernelError(
+                    "file guard", f"does not start: {error.strerror or error}", "a shorter state folder?"
+                ) from error
             found = _connect(folder)
         if found is None:
             raise KernelError("file guard", "does not listen", f"see {folder / 'log'}")
@@ -44,7 +49,7 @@ class FileGuard:
     def guard(self, container: str, pid: int, cgroup: str, refusals: tuple[FileRefusal, ...]) -> State:
         """Put `refusals` in force for the container of process `pid` (its v2 cgroup `/docker/ID`), in the place of what was there.
 
-        The returned state names the mounts that are not guarded. Empty: as `release`. Raises KernelError.
+        The returned state names the mounts that are not guarded. Empty: as `release`. Raises KernelError, InputError (too many).
         """
         if not refusals:
             self.release(container)
@@ -57,7 +62,10 @@ class FileGuard:
 
     def states(self) -> tuple[State, ...]:
         """What is in force, also what an earlier agent put there. Raises KernelError."""
-        return self._ask(Ask("state")).states
+        found: list[State] = []
+        while states := self._ask(Ask("state", found[-1].container if found else "")).states:
+            found += states
+        return tuple(found)
 
     def take(self) -> tuple[list[OpenDecision], int]:
         """The opens that were refused or would have been since the last call, oldest first, and how many could not be kept."""
@@ -71,8 +79,11 @@ class FileGuard:
                 return decisions, untold
 
     def _ask(self, question: Ask) -> Said:
+        data = msgspec.json.encode(question)
+        if len(data) > PACKET_BYTES:
+            raise InputError("file rules", f"take {len(data):,} bytes, more than {PACKET_BYTES:,}", "join or shorten them")
         try:
-            self._socket.send(msgspec.json.encode(question))
+            self._socket.send(data)
             packet = self._socket.recv(PACKET_BYTES)
         except OSError as error:
             packet, why = b"", f"does not answer ({error.strerror or error}) and was ended: opens are allowed"

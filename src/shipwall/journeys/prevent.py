@@ -7,7 +7,7 @@ nothing is counted as refused that is not.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -96,15 +96,13 @@ class Preventer:
             except ShipwallError:
                 self._let_go_of_files()
 
-    def keep_only(self, containers: Collection[ContainerFacts]) -> None:
-        """Take off everything that is in force for others than these: an earlier agent put it there, and they ended since."""
-        self._cgroups |= {container.id: container.cgroup_id for container in containers if container.cgroup_id}
+    def keep_only(self, running: Mapping[str, int]) -> None:
+        """Take off everything that is in force for others than these (container id → cgroup id): put there by an earlier agent."""
+        self._cgroups |= running
         if self._network is not None:
-            kept = {container.cgroup_id for container in containers}
-            for cgroup_id in set(self._network.in_force()) - kept:
+            for cgroup_id in set(self._network.in_force()) - set(running.values()):
                 self._network.release(cgroup_id)
         if self._files is not None:
-            running = {container.id for container in containers}
             for state in self._files.states():
                 if state.container not in running:
                     self._files.release(state.container)

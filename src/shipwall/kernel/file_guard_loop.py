@@ -26,17 +26,22 @@ from shipwall.kernel.rootfs import MountPoint, RootFolder, readable
 from shipwall.model.errors import ShipwallError
 from shipwall.runtime.file_refusals import ACCESSES, READ, WRITE, FileRefusal, Judge
 
-PACKET_BYTES = 256 * 1024
+PACKET_BYTES = 160 * 1024
+"""The longest question or answer: what a socket takes by default, and some room."""
+_ANSWER_BYTES = 100 * 1024
 MAX_KNOWN = 65_536
 MAX_KEPT = 10_000
-MAX_TOLD = 500
+MAX_SHOWN = 50
 _EXECS = frozenset({59, 322, 11, 358})  # execve, execveat; the last two of 32-bit callers
 _FLAGS_AT = {2: 1, 257: 2, 5: 1, 295: 2}  # open, openat → which argument holds the flags
 _CREAT = 85
 
 
 class Ask(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A question. `act`: guard, release, state, take. `pid`: a process in the container's root; `cgroup`: its v2 path (`/docker/ID`)."""
+    """A question. `act`: guard, release, take, or state (of the containers whose ids come after `container`).
+
+    `pid`: a process in the container's root; `cgroup`: its v2 path (`/docker/ID`).
+    """
 
     act: str
     container: str = ""
@@ -63,7 +68,10 @@ class OpenDecision(msgspec.Struct, frozen=True):
 
 
 class State(msgspec.Struct, frozen=True):
-    """What is in force for a container. `asked` opens were judged, `ignored` inodes are not asked about any more."""
+    """What is in force for a container. `asked` opens were judged, `ignored` inodes are not asked about any more.
+
+    Of `rules` and `unmarked` the first 50; the last then says how many more there are.
+    """
 
     container: str
     rules: tuple[str, ...]
@@ -114,22 +122,22 @@ class Guarded:
             os.close(top)
             for mount in root.mounts():
                 if not mount.is_readable:
-                    unmarked.append(Unmarked(mount.path, f"{mount.kind} is not asked about"))
+                    unmarked.append(Unmarked(readable(mount.path)[:200], f"{mount.kind} is not asked about"))
                     continue
                 try:
                     fd = root.open(mount.path, os.O_PATH)
                 except OSError as error:
-                    unmarked.append(Unmarked(mount.path, error.strerror or str(error)))
+                    unmarked.append(Unmarked(readable(mount.path)[:200], error.strerror or str(error)))
                     continue
                 try:
                     mount_id, _ = mount_and_links(fd)
                     if mount_id in ours:
-                        unmarked.append(Unmarked(mount.path, "it is a mount of the host itself"))
+                        unmarked.append(Unmarked(readable(mount.path)[:200], "it is a mount of the host itself"))
                         continue
                     self.group.mark(f"/proc/self/fd/{fd}", whole_filesystem=_is_own_root(mount, fd))
                     self._mounts.add(mount_id)
                 except ShipwallError as error:
-                    unmarked.append(Unmarked(mount.path, error.reason))
+                    unmarked.append(Unmarked(readable(mount.path)[:200], error.reason))
                 finally:
                     os.close(fd)
         return unmarked
@@ -170,7 +178,7 @@ class Guarded:
         denied = bool(hit & self._deny)
         self.denied += denied
         self.would += not denied
-        rules = tuple(self._judge.refusals[number].rule for number in sorted(hit))
+        rules = tuple(self._judge.refusals[number].rule[:200] for number in sorted(hit)[:MAX_SHOWN])
         self._log.keep(OpenDecision(self.container, one.tid, readable(path), denied, rules))
         return denied
 
@@ -184,8 +192,12 @@ class Guarded:
 
     def state(self) -> State:
         """What is in force, and what it did."""
-        rules = tuple(refusal.rule for refusal in self._judge.refusals)
-        return State(self.container, rules, self.asked, self.denied, self.would, self.ignored, self.unmarked)
+        rules, unmarked = tuple(refusal.rule[:200] for refusal in self._judge.refusals), self.unmarked
+        if len(rules) > MAX_SHOWN:
+            rules = (*rules[:MAX_SHOWN], f"and {len(rules) - MAX_SHOWN} more")
+        if len(unmarked) > MAX_SHOWN:
+            unmarked = (*unmarked[:MAX_SHOWN], Unmarked("", f"and {len(unmarked) - MAX_SHOWN} more"))
+        return State(self.container, rules, self.asked, self.denied, self.would, self.ignored, unmarked)
 
 
 class Log:
@@ -202,9 +214,13 @@ class Log:
 
     def take(self) -> tuple[tuple[OpenDecision, ...], int]:
         """Some of the oldest, and how many were lost."""
-        taken = tuple(self._waiting.popleft() for _ in range(min(MAX_TOLD, len(self._waiting))))
+        taken: list[OpenDecision] = []
+        size = 0
+        while self._waiting and size < _ANSWER_BYTES:  # names are a container's choice: as long as paths may be
+            taken.append(self._waiting.popleft())
+            size += len(msgspec.json.encode(taken[-1]))
         untold, self._untold = self._untold, 0
-        return taken, untold
+        return tuple(taken), untold
 
 
 class Loop:
@@ -270,7 +286,13 @@ class Loop:
                 self._poll.register(fresh.group.fd, select.EPOLLIN)
                 return Said(states=(fresh.state(),))
             return Said()
-        return Said(states=tuple(guarded.state() for guarded in self._guarded.values()))
+        states: list[State] = []
+        size = 0
+        for guarded in sorted(self._guarded.values(), key=lambda one: one.container):
+            if guarded.container > ask.container and size < _ANSWER_BYTES:
+                states.append(guarded.state())
+                size += len(msgspec.json.encode(states[-1]))
+        return Said(states=tuple(states))
 
 
 def _access(tid: int) -> int | None:

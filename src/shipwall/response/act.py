@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import msgspec
 
 from shipwall.model.alert import Alert
@@ -42,7 +44,7 @@ class Withheld(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def decide_act(alert: Alert, mode: str, *, is_runtime: bool) -> Order | Withheld | None:
-    """What the action of the alert's rule leads to; None when there is nothing to do: no action, silenced, or the kernel killed it already.
+    """What the action of the alert's rule leads to; None when there is nothing to do: no action, silenced, or stopped by the kernel.
 
     `mode`: of the rule on this node, monitor or enforce. `is_runtime`: the process still runs the engine's runtime, and is not yet the
     container's. *On failure*: withheld; the alert was raised in any case.
@@ -58,6 +60,8 @@ def decide_act(alert: Alert, mode: str, *, is_runtime: bool) -> Order | Withheld
     if not alert.container:
         cause = OUTSIDE
     elif action == "deny":
+        if alert.event.ret == -errno.EPERM:  # a hook refused it: nothing is left to do
+            return None
         cause = NO_HOOK
     elif action in {"kill", "stop"} and isinstance(alert.event, Lost | Cgroup):
         cause = NO_PROCESS

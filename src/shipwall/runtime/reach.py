@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from shipwall.lang.condition import And, Compare, Condition, Exists, Field, Or
+from shipwall.lang.condition import And, Compare, Exists, Field, Or
 from shipwall.runtime.conditions import make_check, specialise
 from shipwall.runtime.fields import EVENT_TYPES
+from shipwall.runtime.prevention import NETWORK_CALLS, OPEN_CALLS, why_not_refused
 from shipwall.runtime.rules.rule_set import Rule, left_for_type, left_to_ask
 
 PREVENTED, BEFORE, AFTER, NOT = "prevented", "stopped before its effect", "stopped after it", "not stopped"
@@ -27,9 +28,8 @@ CLAIMS = (PREVENTED, BEFORE, AFTER, NOT)
 class Hook(NamedTuple):
     """Something in the kernel that acts at `calls` for rules with one of `actions`.
 
-    `feature`: what the kernel must have, by the name `shipwall doctor` probes it under. `misses`: given what the rule asks of events of one
-    call, and that call, why it does not act on everything the rule can match; empty when it does. `note`: what must be switched on, and
-    what escapes it.
+    `feature`: what the kernel must have, by the name `shipwall doctor` probes it under. `misses`: given a rule and a call, why it does not
+    act on everything of that call which the rule can match; empty when it does. `note`: what must be switched on, and what escapes it.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Hook(NamedTuple):
     calls: frozenset[str]
     claim: str
     feature: str
-    misses: Callable[[Condition, str], str]
+    misses: Callable[[Rule, str], str]
     note: str
 
 
@@ -69,8 +69,9 @@ _ORIGIN_FLAGS = {"proc.is_exe_upper_layer": "upper", "proc.is_exe_from_memfd": "
 _ORIGINS = ("image", "upper", "tmpfs", "memfd", "mount", "deleted", "unknown")
 
 
-def _matches_others_than_drift(tree: Condition, _call: str) -> str:
-    """Why the kill of what the image does not contain (`bpf/sensor.bpf.c`, on_exec) does not act on all that `tree` can match."""
+def _matches_others_than_drift(rule: Rule, call: str) -> str:
+    """Why the kill of what the image does not contain (`bpf/sensor.bpf.c`, on_exec) does not act on all that `rule` can match."""
+    tree = _asked_of(rule, call)
     for origin, is_writable in itertools.product(_ORIGINS, (True, False)):
         if (origin, is_writable) in _KILLED_ORIGINS:
             continue
@@ -100,7 +101,15 @@ def _of_origin(leaf: Compare | Exists, origin: str, *, is_writable: bool) -> boo
     return None
 
 
-# THE table: what is wired in. File names by fanotify and connections by cgroup programs belong here once the agent attaches them.
+def _is_not_refused(rule: Rule, call: str) -> str:
+    """Why the hooks that refuse do not act on all that the rule says of `call`; its whole condition counts, also of other calls."""
+    return why_not_refused(rule.condition).get("openat" if call == "creat" else call, "no hook refuses it")
+
+
+_FROM_WHEN = "from when the agent has learnt of a container, also while it is down; monitored until the rule enforces"
+
+
+# THE table: what is wired in.
 HOOKS: tuple[Hook, ...] = (
     Hook(
         name="bpf_send_signal(SIGKILL) at sched_process_exec, before the first instruction",
@@ -111,6 +120,24 @@ HOOKS: tuple[Hook, ...] = (
         misses=_matches_others_than_drift,
         note="for all programs the image does not contain, rules or not, when `shipwall function set kill enforce` is on; not in the "
         "engine's own mount namespace",
+    ),
+    Hook(
+        name="cgroup programs at connect, bind and sendmsg: EPERM",
+        actions=frozenset({"deny"}),
+        calls=frozenset(NETWORK_CALLS),
+        claim=PREVENTED,
+        feature="network_guard",
+        misses=_is_not_refused,
+        note=f"{_FROM_WHEN}; not of raw sockets and of sockets handed in from outside",
+    ),
+    Hook(
+        name="fanotify FAN_OPEN_PERM: EPERM",
+        actions=frozenset({"deny"}),
+        calls=frozenset({*OPEN_CALLS, "creat"}),
+        claim=PREVENTED,
+        feature="fanotify",
+        misses=_is_not_refused,
+        note=f"{_FROM_WHEN}; an open that creates leaves an empty file; a file opened before and then moved can be",
     ),
 )
 
@@ -174,7 +201,7 @@ def _claim(rule: Rule, call: str, features: Mapping[str, bool | None], hooks: tu
             why.append(f"{hook.feature} was not probed (be root)")
         elif not present:
             why.append(f"this kernel lacks {hook.feature}")
-        elif said := hook.misses(_asked_of(rule, call), call):
+        elif said := hook.misses(rule, call):
             why.append(said)
         else:
             return Claim(call=call, claim=hook.claim, hook=hook.name, reason=hook.note)

@@ -40,6 +40,12 @@ def test_an_order_names_the_process_and_when_it_was_there() -> None:
         assert (order.action, order.pid, order.time_ns) == (action, 9, 5)
 
 
+def test_what_a_hook_refused_needs_nothing_more() -> None:
+    refused = msgspec.structs.replace(EVENT, ret=-1)
+    assert _decide(action="deny", event=refused) is None
+    assert isinstance(_decide(action="kill", event=refused), Order)
+
+
 def test_monitoring_says_what_would_have_been_done() -> None:
     for action in ("kill", "stop", "freeze", "deny"):
         withheld = _decide("monitor", action=action)

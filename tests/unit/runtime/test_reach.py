@@ -125,6 +125,25 @@ def test_a_hook_that_refuses_makes_deny_right_for_its_calls_only() -> None:
     assert features_asked([_rule(DRIFT, "freeze")]) == frozenset()
 
 
+def test_deny_is_claimed_only_for_what_the_hooks_decide() -> None:
+    has = {**HAS, "network_guard": True, "fanotify": True}
+    claims = {
+        "evt.type in (connect, bind) and fd.sport = 23": "",
+        "evt.type in (open, openat, openat2, creat) and fd.name startswith /etc/": "",
+        "evt.type in (connect, sendto) and fd.sport = 23": "nothing here can refuse sendto",
+        "evt.type = openat and fd.name = /a": "nothing here can refuse openat",
+        "evt.type = unlink and proc.name = rm": "nothing here can refuse unlink",
+        "evt.type = connect and fd.sport = 23 and proc.name = nc": "nothing here can refuse connect",
+    }
+    for condition, problem in claims.items():
+        reach = reach_of(_rule(condition, "deny"), has)
+        assert reach is not None
+        assert reach.problem == (f"action deny: {problem}" if problem else ""), condition
+    without = reach_of(_rule("evt.type = connect and fd.sport = 23", "deny"), {**has, "network_guard": False})
+    assert without is not None
+    assert (without.claim, without.claims[0].reason) == (NOT, "this kernel lacks network_guard")
+
+
 def test_the_shipped_rules_claim_what_the_readme_says() -> None:
     from shipwall.adapters.rule_files import load_rules
 
