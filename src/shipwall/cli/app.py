@@ -34,6 +34,7 @@ NOUNS: dict[str, str | None] = {
     "doctor": None,
     "rule": "rule",
     "capture": None,
+    "profile": "profile",
     "engine": "engine",
     "run": None,
     "cleanup": None,
