@@ -47,6 +47,9 @@ NOUNS: dict[str, str | None] = {
     "node": "node",
 }
 
+_MODULES = {"profile": "profiles"}
+"""Nouns whose module cannot be called as they are: the standard library has one of that name."""
+
 
 def build_app(first_word: str = "", second_word: str = "") -> typer.Typer:
     """The command tree; when `first_word` of a command line is a noun, only that noun's part, because importing all costs 0.2 s.
@@ -69,7 +72,7 @@ def build_app(first_word: str = "", second_word: str = "") -> typer.Typer:
 
     wanted = {first_word: NOUNS[first_word]} if first_word in NOUNS else NOUNS
     for module_name, group in wanted.items():
-        module = importlib.import_module(f"shipwall.cli.{module_name}")
+        module = importlib.import_module(f"shipwall.cli.{_MODULES.get(module_name, module_name)}")
         if group is None:
             module.register(app)
         else:

@@ -1,6 +1,6 @@
 """A profile as a document: versioned, bounded, with the digest of what it says.
 
-The digest finds what was cut or edited by accident; who made the document is told by a signature (`journeys/profile`), because
+The digest finds what was cut or edited by accident; who made the document is told by a signature (`journeys/profiles`), because
 whoever edits it can write a new digest too.
 """
 

@@ -16,7 +16,7 @@ from shipwall.model.errors import InputError
 
 if TYPE_CHECKING:
     from shipwall.adapters.profiles import ProfileStore
-    from shipwall.journeys.profile import Chosen
+    from shipwall.journeys.profiles import Chosen
     from shipwall.model.digest import Digest
     from shipwall.model.package import Inventory
     from shipwall.runtime.profile.document import Profile
@@ -138,7 +138,7 @@ def learn(
         events = 0
         for capture in captures or []:
             from shipwall.adapters.captures import read_capture
-            from shipwall.journeys.profile import learn_capture
+            from shipwall.journeys.profiles import learn_capture
 
             learner, count = learn_capture(learner.profile(), read_capture(capture), _chosen(digest, container, state))
             events += count
@@ -253,7 +253,7 @@ def judge(
       shipwall profile judge 4f1c9a0b7d2e --from suspicion.capture --container shop --output json
     """
     from shipwall.adapters.captures import read_capture
-    from shipwall.journeys.profile import judge_capture
+    from shipwall.journeys.profiles import judge_capture
     from shipwall.runtime.profile.judge import Judge, explain, subject
 
     store, profile = _load(image, state)
@@ -365,7 +365,7 @@ def sign(
     """
     from shipwall.adapters.instance import find_instance
     from shipwall.adapters.keys import Keys
-    from shipwall.journeys.profile import sign_profile
+    from shipwall.journeys.profiles import sign_profile
 
     with open_place(image, allow_http) as place:
         profile = _known(_store(state), place.manifest)
@@ -399,7 +399,7 @@ def fetch(
     """
     from shipwall.adapters.instance import find_instance
     from shipwall.adapters.keys import Keys
-    from shipwall.journeys.profile import fetch_profile
+    from shipwall.journeys.profiles import fetch_profile
 
     trusted = Keys(find_instance(state).keys).public()
     keys = {key_id: one for key_id, one in trusted.items() if not key or one.name in key}
@@ -457,7 +457,7 @@ def _begin(digest: Digest, state: Path | None, is_captured: bool) -> Profile:
 def _chosen(digest: Digest, named: list[str] | None, state: Path | None) -> Chosen:
     from shipwall.adapters.instance import find_instance
     from shipwall.adapters.inventories import Inventories
-    from shipwall.journeys.profile import Chosen
+    from shipwall.journeys.profiles import Chosen
 
     inventories = Inventories(find_instance(state).state / "inventories")
 
