@@ -35,6 +35,7 @@ from shipwall.adapters.keys import Keys
 from shipwall.adapters.link import node_name
 from shipwall.adapters.names import resolve_names
 from shipwall.adapters.observed import Observed
+from shipwall.adapters.profiles import ProfileStore
 from shipwall.adapters.registry import Registry
 from shipwall.adapters.rule_files import load_rules
 from shipwall.adapters.rule_modes import read_rule_modes
@@ -44,6 +45,7 @@ from shipwall.agent.core import Act, Core, Effect, Enforce, LookUp, Send
 from shipwall.agent.engine_watch import EngineWatch
 from shipwall.agent.outbox import Outbox
 from shipwall.agent.plugin import AdmissionPlugin
+from shipwall.agent.profiles import ProfileKeeper
 from shipwall.agent.promotions import AdmissionPolicies, Promotions
 from shipwall.agent.sweep import Sweep
 from shipwall.journeys.collect import KEY_NAME, seal_with
@@ -115,6 +117,8 @@ class Agent:
         watch = Watch(load_rules(*settings.rules), self.node, boot=f"{self.started_ns:x}", costs=costs)
         self.core = Core(self.node, watch, self.inventories.get, read_details)
         self._core_lock = threading.RLock()
+        prefixes = read_paths(watch.rules).prefixes
+        self.keeper = ProfileKeeper(ProfileStore(self.instance.profiles), self.core, self._core_lock, tuple(prefixes), say)
         self._jobs: queue.Queue[tuple[Plan, Alert, tuple[AnyEvent, ...]] | Command | None] = queue.Queue()
         self.outbox = Outbox(self.instance.link_socket, self.instance.agent / "outbox", self._received, say)
         self.sensor = Sensor() if settings.sensor else None
@@ -164,6 +168,7 @@ class Agent:
                 if sensing is not None:
                     sensing.join(5)
                 self._keep_observed()
+                self.keeper.keep()
                 if jobs.ident is not None:
                     jobs.join(20)
                 self.outbox.drain(2)
@@ -487,6 +492,9 @@ class Agent:
                 say(error.line())
         if time.monotonic() >= self._observed_due:
             self._keep_observed()
+            self.keeper.keep()
+            self._compare_counted()
+        self.keeper.follow()
         self._check_pulse()
         self._measure_cost()
         self.outbox.put(self.health())
@@ -500,6 +508,18 @@ class Agent:
                 self.observed.add(image, paths, time.time_ns())
         except ShipwallError as error:
             say(f"what is in use is not kept: {error.line()}")
+
+    def _compare_counted(self) -> None:
+        if self.sensor is None or not self.core.profiles:
+            return
+        try:
+            counted = self.sensor.calls()
+        except KernelError as error:
+            say(f"counted calls: {error.line()}")
+            return
+        with self._core_lock:
+            effects = self.core.handle_counted(counted, time.time_ns())
+        self._perform(effects)
 
     def _follow_functions(self) -> None:
         functions = read_functions(self.instance)
@@ -587,7 +607,7 @@ class Agent:
             ring_bytes=counters.pending_bytes,
             acts=acts,
             missed=missed,
-            functions={**self.functions, **{name: f"failed: {why}" for name, why in self._failed.items()}},
+            functions={**self.functions, **self.keeper.told(), **{name: f"failed: {why}" for name, why in self._failed.items()}},
         )
 
 

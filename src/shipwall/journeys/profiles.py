@@ -84,14 +84,13 @@ def learn_capture(profile: Profile, reader: Reader, chosen: Chosen) -> tuple[Lea
 def judge_capture(judge: Judge, reader: Reader, chosen: Chosen) -> tuple[list[tuple[Anomaly, str]], int]:
     """The anomalies in the chosen containers' events, each with the program that did it, and how many events there were."""
     found: list[tuple[Anomaly, str]] = []
-    count, last = 0, {}
+    count = 0
     for event, parent, program in _told(reader, chosen):
         found += [(anomaly, program) for anomaly in judge.take(event, parent)]
-        last[event.container] = event
         count += 1
     for container, calls in (reader.end.calls if reader.end is not None else {}).items():
-        if container in last:
-            found += [(anomaly, "") for anomaly in judge.take_counted(last[container], calls)]
+        if reader.end is not None and container in chosen:
+            found += [(anomaly, "") for anomaly in judge.take_counted(container, calls, reader.end.ended_ns)]
     _expect(chosen)
     return found, count
 

@@ -19,6 +19,30 @@ FILES = frozenset({"read", "write"})
 TREES = FILES | {"out", "in"}
 """Kinds whose acts are places in a tree, so that many siblings can stand for their folder."""
 
+ONLY_SEEN = frozenset(
+    {
+        "bpf",
+        "chroot",
+        "fsconfig",
+        "fsmount",
+        "fsopen",
+        "mknod",
+        "mknodat",
+        "mount",
+        "mount_setattr",
+        "move_mount",
+        "open_tree",
+        "pivot_root",
+        "setdomainname",
+        "sethostname",
+        "setns",
+        "umount2",
+        "unshare",
+    }
+)
+"""Calls that the engine's runtime makes in a container's control group before its first program: believed when an event of the container's
+own process tells them, never when they are only counted."""
+
 MAX_TEXT = 512
 ARROW = " → "
 

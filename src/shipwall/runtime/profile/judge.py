@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from shipwall.lang.neutral import neutral
-from shipwall.model.event import AnyEvent
-from shipwall.runtime.profile.acts import FILES, Act, acts_of
+from shipwall.model.event import AnyEvent, Call
+from shipwall.runtime.profile.acts import FILES, ONLY_SEEN, Act, acts_of
 from shipwall.runtime.profile.document import Profile
 from shipwall.runtime.profile.learn import believed, folder_for, siblings_of
 from shipwall.runtime.profile.sequences import Score
@@ -97,12 +97,13 @@ class Judge:
                 found.append(anomaly._replace(score=score, limit_bits=limit, strangest=strangest))
         return found
 
-    def take_counted(self, event: AnyEvent, calls: Collection[str]) -> list[Anomaly]:
-        """The anomalies among the `calls` the kernel has counted of a container; `event` says which and when."""
+    def take_counted(self, container: str, calls: Collection[str], now_ns: int) -> list[Anomaly]:
+        """The anomalies among the `calls` the kernel has counted of `container` until now."""
         if not self.profile.counted:
             return []
-        acts = (Act("call", name) for name in sorted(calls))
-        return [found for act in acts if not self.is_normal(act) and (found := self._tell(act, event)) is not None]
+        acts = (Act("call", name) for name in sorted(set(calls) - ONLY_SEEN))
+        new = ((act, _counted(container, act.what, now_ns)) for act in acts if not self.is_normal(act))
+        return [found for act, event in new if (found := self._tell(act, event)) is not None]
 
     def is_normal(self, act: Act) -> bool:
         """Whether `act` is in the profile, or of a kind or place of which nothing was learnt."""
@@ -145,6 +146,13 @@ class Judge:
             unseen=self._unseen,
             kept_back=kept,
         )
+
+
+def _counted(container: str, name: str, now_ns: int) -> Call:
+    """What stands for calls that were counted and not delivered: nobody knows which process made them."""
+    return Call(
+        seq=0, time_ns=now_ns, cgroup_id=0, pid=0, tid=0, ppid=0, ns_pid=0, uid=0, gid=0, comm="", syscall=name, raw=(), container=container
+    )  # fmt: skip
 
 
 def explain(anomaly: Anomaly, profile: Profile, owner: str, layer: str) -> str:

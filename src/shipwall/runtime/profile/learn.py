@@ -18,7 +18,7 @@ import msgspec
 
 from shipwall.model.digest import Digest
 from shipwall.model.event import AnyEvent
-from shipwall.runtime.profile.acts import TREES, Act, acts_of
+from shipwall.runtime.profile.acts import ONLY_SEEN, TREES, Act, acts_of
 from shipwall.runtime.profile.document import MAX_ACTS, Known, Profile
 from shipwall.runtime.profile.stretches import Stretches
 
@@ -101,7 +101,7 @@ class Learner:
         self.counted = True
         self._heard.setdefault(container[:12], now_ns)
         self._newest.setdefault(container[:12], now_ns)
-        for name in calls:
+        for name in set(calls) - ONLY_SEEN:
             self._note(Act("call", name), container[:12], now_ns)
 
     def _is_news(self, replica: str, time_ns: int) -> bool:

@@ -71,17 +71,17 @@ class Profiles:
             return []
         return [found for event, parent in waiting for found in self.take(event, parent, image)]
 
-    def take_counted(self, event: AnyEvent, image: Digest | None, calls: Collection[str]) -> list[Anomaly]:
-        """Learn or judge what the kernel counted of the container of `event`."""
-        if image is None:
-            return []
+    def take_counted(self, container: str, image: Digest, calls: Collection[str], now_ns: int) -> list[Anomaly]:
+        """Learn or judge what the kernel has counted of `container` until now."""
         if (learner := self._learners.get(image)) is not None:
-            learner.take_counted(event.container, calls, event.time_ns)
+            learner.take_counted(container, calls, now_ns)
         judge = self._judges.get(image)
-        return judge.take_counted(event, calls) if judge is not None else []
+        return judge.take_counted(container, calls, now_ns) if judge is not None else []
 
     def learnt(self) -> dict[Digest, Profile]:
-        """What is learnt up to now, to be kept: taken as what is kept from now on."""
-        made = {image: learner.profile() for image, learner in self._learners.items()}
-        self._all.update(made)
-        return made
+        """What is learnt up to now, to be kept."""
+        return {image: learner.profile() for image, learner in self._learners.items()}
+
+    def kept(self, profiles: Mapping[Digest, Profile]) -> None:
+        """What was `learnt` is written: `load` of the same changes nothing."""
+        self._all.update((image, one) for image, one in profiles.items() if image in self._learners)
