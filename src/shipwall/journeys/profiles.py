@@ -76,7 +76,7 @@ def learn_capture(profile: Profile, reader: Reader, chosen: Chosen) -> tuple[Lea
         count += 1
     for container, calls in (reader.end.calls if reader.end is not None else {}).items():
         if reader.end is not None and container in chosen:
-            learner.take_counted(container, calls, reader.end.ended_ns)
+            learner.take_counted(container, calls, reader.header.began_ns)
     _expect(chosen)
     return learner, count
 

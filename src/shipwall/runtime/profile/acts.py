@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -48,6 +49,7 @@ ARROW = " → "
 
 _WRITES = 0o3 | 0o100 | 0o1000  # O_WRONLY, O_RDWR, O_CREAT, O_TRUNC
 _DELETED = " (deleted)"
+_NUMBER = re.compile(r"(?=[a-f]*[0-9])[0-9a-f]{8,}|[0-9]{3,}", re.IGNORECASE)
 
 
 class Act(NamedTuple):
@@ -64,10 +66,10 @@ def acts_of(event: AnyEvent, parent: str) -> Iterator[Act]:
     if event.ret < 0 and not (isinstance(event, Connect) and event.ret == -errno.EINPROGRESS):
         return
     if isinstance(event, Exec):
-        program = place_of(event.path) + ("" if event.origin == "image" else f" ({event.origin})")
+        program = event.path[:MAX_TEXT] + ("" if event.origin == "image" else f" ({event.origin})")
         yield Act("program", program)
         if parent:
-            yield Act("child", place_of(parent) + ARROW + program)
+            yield Act("child", parent[:MAX_TEXT] + ARROW + program)
     elif isinstance(event, Open):
         if event.path.startswith("/"):
             yield Act("write" if event.flags & _WRITES else "read", place_of(event.path))
@@ -80,11 +82,12 @@ def acts_of(event: AnyEvent, parent: str) -> Iterator[Act]:
 
 
 def place_of(path: str) -> str:
-    """`path` as a profile names it: without the numbers that differ from process to process, bounded."""
-    path = path.removesuffix(_DELETED)
+    """A file as a profile names it: bounded, and with `*` for what differs from run to run: whole numbers in /proc and of terminals, three
+    and more digits, eight and more hexadecimal ones."""
+    path = path.removesuffix(_DELETED)[:MAX_TEXT]
     if path.startswith(("/proc/", "/dev/pts/")):
         path = "/".join("*" if part.isdigit() else part for part in path.split("/"))
-    return path[:MAX_TEXT]
+    return _NUMBER.sub("*", path)
 
 
 def _destination(event: Connect) -> str:

@@ -96,13 +96,17 @@ class Learner:
             self._note(act, replica, event.time_ns)
         self.stretches.learn(event)
 
-    def take_counted(self, container: str, calls: Collection[str], now_ns: int) -> None:
-        """Learn the names of all `calls` a container has made until now, as the kernel counted them."""
+    def take_counted(self, container: str, calls: Collection[str], time_ns: int) -> None:
+        """Learn the names of all `calls` a container has made, as the kernel counted them up to `time_ns` (of a capture: from then on).
+
+        They count for no slice: nobody knows in how many they were made.
+        """
         self.counted = True
-        self._heard.setdefault(container[:12], now_ns)
-        self._newest.setdefault(container[:12], now_ns)
+        self._began_ns = min(self._began_ns or time_ns, time_ns)
+        if len(self._newest) < MAX_REPLICAS:
+            self._newest.setdefault(container[:12], time_ns)
         for name in set(calls) - ONLY_SEEN:
-            self._note(Act("call", name), container[:12], now_ns)
+            self._note(Act("call", name), container[:12], time_ns, slices=0)
 
     def _is_news(self, replica: str, time_ns: int) -> bool:
         """Whether an event is later than all that an earlier run has learnt of its container."""
@@ -122,7 +126,7 @@ class Learner:
             self._slices += 1
         return True
 
-    def _note(self, act: Act, replica: str, time_ns: int) -> None:
+    def _note(self, act: Act, replica: str, time_ns: int, slices: int = 1) -> None:
         seen = self._acts.get(act)
         if seen is None and act.kind in TREES:
             act = self._place(act)
@@ -135,7 +139,7 @@ class Learner:
             seen = self._acts[act] = _Seen(0, (), time_ns, time_ns)
         here = (replica, time_ns // SLICE_NS)
         if seen.last != here:
-            seen.slices += 1
+            seen.slices += slices
             seen.last = here
         seen.last_ns = max(seen.last_ns, time_ns)
         if len(seen.replicas) < _KEPT_REPLICAS and replica not in seen.replicas:

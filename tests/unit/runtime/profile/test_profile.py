@@ -70,6 +70,9 @@ def test_acts_are_what_happened() -> None:
         return list(acts_of(one, ""))  # type: ignore[arg-type]
 
     assert told(read(1, "/proc/42/status")) == [Act("call", "openat"), Act("read", "/proc/*/status")]
+    assert told(write(1, "/dev/shm/PostgreSQL.1010181810"))[1].what == "/dev/shm/PostgreSQL.*"
+    assert told(write(1, "/d/pg_wal/00000001000000000000000A"))[1].what == "/d/pg_wal/*"
+    assert told(read(1, "/usr/lib/python3.11/decade/deadbeefs"))[1].what == "/usr/lib/python3.11/decade/deadbeefs"
     assert told(write(1, "/srv/x (deleted)")) == [Act("call", "openat"), Act("write", "/srv/x")]
     assert told(read(1, "/etc/shadow", ret=-13)) == [Act("call", "openat")]
     assert told(read(1, "pipe:[7]")) == [Act("call", "openat")]
@@ -165,7 +168,7 @@ def test_events_that_are_no_news_teach_nothing() -> None:
 def test_learning_goes_on_where_it_was_kept() -> None:
     straight, chance = _learner(), random.Random(3)
     stopped = _learner()
-    names = [f"/srv/{chance.choice('abcdefgh')}/{chance.randrange(40)}" for _ in range(600)]
+    names = [f"/srv/{chance.choice('abcdefgh')}/{_word(chance.randrange(40))}" for _ in range(600)]
     for at, name in enumerate(names):
         one = read(at, name)
         straight.take(one, "")
@@ -175,11 +178,15 @@ def test_learning_goes_on_where_it_was_kept() -> None:
     assert believed(straight.profile()) == believed(stopped.profile())
 
 
+def _word(number: int) -> str:
+    return "".join(chr(ord("g") + int(digit)) for digit in str(number))
+
+
 def test_many_names_become_their_folder_and_none_become_a_system_folder() -> None:
     learner = _learner()
     for at in range(30_000):
-        learner.take(write(at / 100, f"/srv/cache/{at % 97}/{at}.tmp"), "")
-        learner.take(read(at / 100, f"/etc/x{at}"), "")
+        learner.take(write(at / 100, f"/srv/cache/{_word(at % 97)}/{_word(at)}.tmp"), "")
+        learner.take(read(at / 100, f"/etc/{_word(at)}"), "")
     profile = learner.finish((), T0)
     writes = [one.what for one in profile.acts if one.kind == "write"]
     assert writes == ["/srv/cache/**"]
@@ -199,7 +206,7 @@ def test_many_names_become_their_folder_and_none_become_a_system_folder() -> Non
 def test_a_flood_of_programs_leaves_room_for_the_rest() -> None:
     learner = _learner()
     for at in range(MAX_ACTS):
-        learner.take(execute(at / 100, f"/tmp/p{at}"), "")
+        learner.take(execute(at / 100, f"/tmp/{_word(at)}"), "")
     learner.take(connect(300, "10.0.0.7", 5432), "")
     assert learner.dropped >= MAX_ACTS // 2
     assert Act("out", "/tcp/5432/10.0.0.7") in believed(learner.profile())
