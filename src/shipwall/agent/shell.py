@@ -79,6 +79,7 @@ from shipwall.runtime.watch import Watch
 HEALTH_S = 2.0
 COST_S = 30.0
 OBSERVED_S = 10.0  # whole files are written and synced, so not for every new program of a busy container
+PROFILES_S = 60.0  # the events wait while what is learnt is written down; killed, the agent forgets so much
 RESUME_S = 5.0
 REGISTRY_S = 60.0
 BLIND_S = 6.0  # without a self-check for so long, the node counts as blind
@@ -135,6 +136,7 @@ class Agent:
         self._cost: Cost | None = None
         self._cost_due = 0.0
         self._observed_due = 0.0
+        self._profiles_due = 0.0
         self._failed = {} if settings.sensor else {"sensor": "switched off at the start: nothing is observed"}
         self._going = threading.Event()
         self._going.set()
@@ -492,8 +494,10 @@ class Agent:
                 say(error.line())
         if time.monotonic() >= self._observed_due:
             self._keep_observed()
-            self.keeper.keep()
             self._compare_counted()
+        if time.monotonic() >= self._profiles_due:
+            self._profiles_due = time.monotonic() + PROFILES_S
+            self.keeper.keep()
         self.keeper.follow()
         self._check_pulse()
         self._measure_cost()
