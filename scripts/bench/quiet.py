@@ -12,9 +12,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,20 +58,11 @@ def services() -> list[Service]:
 
 def rows() -> list[Row]:
     """One row for each daemon, run beside each other."""
-    made: dict[str, Row] = {}
-
-    def measure(service: Service) -> None:
-        made[service.name] = _measure(service)
-
-    running = [threading.Thread(target=measure, args=(service,)) for service in services()]
-    for thread in running:
-        thread.start()
-    for thread in running:
-        thread.join()
-    missing = {"Redis", "PostgreSQL", "nginx"} - set(made)
-    return [made[name] for name in sorted(made)] + [
-        Row(f"false anomalies of {name}", "not measured: not installed") for name in missing
-    ]
+    found = services()
+    with ThreadPoolExecutor(len(found) or 1) as pool:
+        made = list(pool.map(_measure, found))
+    missing = {"Redis", "PostgreSQL", "nginx"} - {service.name for service in found}
+    return made + [Row(f"false anomalies of {name}", "not measured: not installed") for name in sorted(missing)]
 
 
 def _measure(service: Service) -> Row:

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import msgspec
 
 from shipwall.adapters.profiles import ProfileStore
 from shipwall.agent.core import Core
-from shipwall.model.digest import Digest
+from shipwall.model.digest import Digest, digest_of
 from shipwall.model.errors import ShipwallError
 from shipwall.runtime.profile.document import Profile
 
 
 class ProfileKeeper:
-    """Used by the housekeeping thread. `lock` guards `core`; `prefixes`: below these the sensor tells of opened files."""
+    """Used by the housekeeping thread. `lock` guards `core`. The sensor tells of `calls`, and of files opened below `prefixes`."""
 
     def __init__(
-        self, store: ProfileStore, core: Core, lock: threading.RLock, prefixes: tuple[str, ...], say: Callable[[str], None]
+        self,
+        store: ProfileStore,
+        core: Core,
+        lock: threading.RLock,
+        prefixes: tuple[str, ...],
+        calls: Collection[str],
+        say: Callable[[str], None],
     ) -> None:
+        core.profiles.told_by = f"agent {digest_of(' '.join(sorted(calls)).encode())[7:19]}"
         self._store = store
         self._core = core
         self._lock = lock
@@ -66,6 +73,11 @@ class ProfileKeeper:
                 self._core.profiles.kept(changed)
         except ShipwallError as error:
             self._say(f"profiles are not kept: {error.line()}")
+
+    @property
+    def is_used(self) -> bool:
+        """Whether there is any profile: then containers must be told of whole, whatever the rules ask."""
+        return bool(self._profiles)
 
     def told(self) -> dict[str, str]:
         """For the health: which profiles there are, nothing when there are none."""

@@ -58,7 +58,7 @@ from shipwall.kernel.process_details import read_details
 from shipwall.kernel.processes import read_mapped, read_processes
 from shipwall.kernel.pulse import Pulse
 from shipwall.kernel.rootfs import read_accounts
-from shipwall.kernel.sensor import CHILDREN, EVENTS, KILL_DRIFT, NOTHING_COUNTED, Sensor
+from shipwall.kernel.sensor import CHILDREN, EVENTS, KILL_DRIFT, NOTHING_COUNTED, UNFILTERED, Sensor
 from shipwall.kernel.signals import Signals
 from shipwall.model.alert import Alert
 from shipwall.model.container import Accounts, ContainerFacts
@@ -119,7 +119,8 @@ class Agent:
         self.core = Core(self.node, watch, self.inventories.get, read_details)
         self._core_lock = threading.RLock()
         prefixes = read_paths(watch.rules).prefixes
-        self.keeper = ProfileKeeper(ProfileStore(self.instance.profiles), self.core, self._core_lock, tuple(prefixes), say)
+        calls = read_calls(watch.rules)
+        self.keeper = ProfileKeeper(ProfileStore(self.instance.profiles), self.core, self._core_lock, tuple(prefixes), calls, say)
         self._jobs: queue.Queue[tuple[Plan, Alert, tuple[AnyEvent, ...]] | Command | None] = queue.Queue()
         self.outbox = Outbox(self.instance.link_socket, self.instance.agent / "outbox", self._received, say)
         self.sensor = Sensor() if settings.sensor else None
@@ -197,6 +198,7 @@ class Agent:
         sensor.set_unhurried(*find_unhurried(self.core.watch.rules))
         for pid in filter(None, (os.getpid(), self.settings.engine and daemon_pid(self.settings.engine))):
             sensor.leave_mount_namespace(Path(f"/proc/{pid}/ns/mnt").stat().st_ino)
+        self.keeper.follow()  # before the first container is watched: a start is part of what is normal
         self._watch_containers()
 
     def _watch_containers(self) -> dict[str, int]:
@@ -213,7 +215,7 @@ class Agent:
                 self.sensor.watch_parent(parent, self._flags())
             found = list_containers(parent)
         elif self.settings.engine is not None and self.sensor is not None:
-            found = self.sensor.watch_containers(self._parents, self._flags(), EVENTS | CHILDREN)
+            found = self.sensor.watch_containers(self._parents, self._flags(), self._others_flags())
         elif self.settings.engine is not None:
             found = list_containers(unified_mount())
         with self._core_lock:
@@ -222,7 +224,10 @@ class Agent:
         return found
 
     def _flags(self) -> int:
-        return EVENTS | CHILDREN | (KILL_DRIFT if self.functions["kill"] == "enforce" else 0)
+        return self._others_flags() | (KILL_DRIFT if self.functions["kill"] == "enforce" else 0)
+
+    def _others_flags(self) -> int:
+        return EVENTS | CHILDREN | (UNFILTERED if self.keeper.is_used else 0)
 
     def _start_engine(self, socket: Path) -> None:
         journal = Journal(self.instance.agent / "journal.jsonl")
@@ -498,7 +503,7 @@ class Agent:
         if time.monotonic() >= self._profiles_due:
             self._profiles_due = time.monotonic() + PROFILES_S
             self.keeper.keep()
-        self.keeper.follow()
+        self._follow_profiles()
         self._check_pulse()
         self._measure_cost()
         self.outbox.put(self.health())
@@ -512,6 +517,14 @@ class Agent:
                 self.observed.add(image, paths, time.time_ns())
         except ShipwallError as error:
             say(f"what is in use is not kept: {error.line()}")
+
+    def _follow_profiles(self) -> None:
+        """With a profile to learn or compare, what no rule asks about is told too: of every container, for who is who is known too late."""
+        was_used = self.keeper.is_used
+        self.keeper.follow()
+        if self.keeper.is_used != was_used:
+            self._watch_containers()
+            self._meet_safely()
 
     def _compare_counted(self) -> None:
         if self.sensor is None or not self.core.profiles:

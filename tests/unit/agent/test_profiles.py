@@ -34,7 +34,7 @@ class Node:
         self.said: list[str] = []
         self.core = Core("n", Watch(parse_rules("", "none"), "n"), {IMAGE: INVENTORY}.get)
         self.store = ProfileStore(folder)
-        self.keeper = ProfileKeeper(self.store, self.core, threading.RLock(), ("/etc/",), self.said.append)
+        self.keeper = ProfileKeeper(self.store, self.core, threading.RLock(), ("/etc/",), ("openat",), self.said.append)
 
     def meet(self, container: str, cgroup_id: int) -> None:
         made = Cgroup(seq=1, time_ns=T0, cgroup_id=1, pid=1, tid=1, ppid=0, ns_pid=1, uid=0, gid=0, comm="runc", act="made",

@@ -16,6 +16,8 @@ VERSION = 1
 MAX_BYTES = 32 << 20
 MAX_ACTS = 20_000
 MODES = ("learn", "monitor")
+CAPTURE = "capture"
+MIXED = "several"
 
 
 class Known(msgspec.Struct, frozen=True, array_like=True):
@@ -39,8 +41,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, for
 
     `base`: the image's lowest layer, by which siblings are known. `heard_ns`: replica → time of its newest event that was learnt.
     `slices`: those in which anything was seen. `set_aside`: acts not believed yet. `counted`: the kernel counted every call, so the
-    list of calls is whole. `prefixes`: files below these were seen. `grams`: n-grams of calls, as places in `calls` → how often;
-    `held`: stretches kept from learning, to find `limit_bits`, above which a stretch is an anomaly (None: not judged).
+    list of calls is whole. `prefixes`: files below these were seen. `told_by`: which calls were told in their order (a capture's, or
+    those of an agent's rules): where others are told, their order cannot be compared. `grams`: n-grams of calls, as places in `calls` →
+    how often; `held`: stretches kept from learning, to find `limit_bits`, above which a stretch is an anomaly (None: not judged).
     `dropped`: acts for which there was no room; `replayed`: events that were not news.
     """
 
@@ -55,6 +58,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, for
     set_aside: tuple[Known, ...] = ()
     counted: bool = False
     prefixes: tuple[str, ...] = ()
+    told_by: str = ""
     calls: tuple[str, ...] = ()
     grams: dict[str, int] = {}
     held: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from shipwall.lang.neutral import neutral
 from shipwall.model.event import AnyEvent, Call
 from shipwall.runtime.profile.acts import FILES, ONLY_SEEN, Act, acts_of
-from shipwall.runtime.profile.document import Profile
+from shipwall.runtime.profile.document import CAPTURE, Profile
 from shipwall.runtime.profile.learn import believed, folder_for, siblings_of
 from shipwall.runtime.profile.sequences import Score
 from shipwall.runtime.profile.stretches import Stretches
@@ -68,9 +68,13 @@ class Anomaly(NamedTuple):
 
 
 class Judge:
-    """Judges events by one image's profile. Each act is told once for each container; MAX_AT_ONCE in ten minutes, the rest counted."""
+    """Judges events by one image's profile. Each act is told once for each container; MAX_AT_ONCE in ten minutes, the rest counted.
 
-    def __init__(self, profile: Profile, others: Iterable[Profile] = ()) -> None:
+    The order of calls is judged only where they are `told_by` whom it was learnt from.
+    """
+
+    def __init__(self, profile: Profile, others: Iterable[Profile] = (), told_by: str = CAPTURE) -> None:
+        self._is_comparable = profile.told_by == told_by
         self.profile = profile
         self._normal = believed(profile)
         self._whole = {act for act in self._normal if act.what.endswith("/**")}
@@ -87,7 +91,7 @@ class Judge:
         """The anomalies in one event; `parent` as for `acts_of`."""
         acts = acts_of(event, parent)
         found = [one for act in acts if not self.is_normal(act) and (one := self._tell(act, event)) is not None]
-        unusual = self._stretches.judge(event)
+        unusual = self._stretches.judge(event) if self._is_comparable else None
         if unusual is not None:
             stretch, score = unusual
             strangest = tuple(self._stretches.strangest(stretch))

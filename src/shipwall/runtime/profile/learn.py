@@ -19,7 +19,7 @@ import msgspec
 from shipwall.model.digest import Digest
 from shipwall.model.event import AnyEvent
 from shipwall.runtime.profile.acts import ONLY_SEEN, TREES, Act, acts_of
-from shipwall.runtime.profile.document import MAX_ACTS, Known, Profile
+from shipwall.runtime.profile.document import CAPTURE, MAX_ACTS, MIXED, Known, Profile
 from shipwall.runtime.profile.stretches import Stretches
 
 SLICE_NS = 10 * 1_000_000_000
@@ -64,10 +64,11 @@ class _Seen:
 
 
 class Learner:
-    """Learns from the events of one image's containers, beginning with what `profile` already says."""
+    """Learns from the events of one image's containers, beginning with what `profile` already says. `told_by` as in a profile."""
 
-    def __init__(self, profile: Profile) -> None:
+    def __init__(self, profile: Profile, told_by: str = CAPTURE) -> None:
         self._profile = profile
+        self._told_by = told_by if profile.told_by in {"", told_by} else MIXED
         self._acts = {
             one.act: _Seen(one.slices, one.replicas, one.first_ns, one.last_ns) for one in (*profile.acts, *profile.set_aside)
         }
@@ -94,7 +95,8 @@ class Learner:
             return
         for act in acts_of(event, parent):
             self._note(act, replica, event.time_ns)
-        self.stretches.learn(event)
+        if self._told_by != MIXED:
+            self.stretches.learn(event)
 
     def take_counted(self, container: str, calls: Collection[str], time_ns: int) -> None:
         """Learn the names of all `calls` a container has made, as the kernel counted them up to `time_ns` (of a capture: from then on).
@@ -209,6 +211,7 @@ class Learner:
             acts=_render(self._acts),
             counted=self.counted,
             prefixes=self._profile.prefixes,
+            told_by=self._told_by,
             dropped=self.dropped,
             replayed=self.replayed,
             **self.stretches.told(),
@@ -238,6 +241,7 @@ class Learner:
             set_aside=_render(aside),
             counted=made.counted,
             prefixes=made.prefixes,
+            told_by=made.told_by,
             dropped=made.dropped,
             replayed=made.replayed,
             **self.stretches.finished(),

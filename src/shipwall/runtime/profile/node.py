@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 
 from shipwall.model.digest import Digest
 from shipwall.model.event import AnyEvent
-from shipwall.runtime.profile.document import Profile
+from shipwall.runtime.profile.document import CAPTURE, Profile
 from shipwall.runtime.profile.judge import Anomaly, Judge
 from shipwall.runtime.profile.learn import Learner
 
@@ -16,9 +16,13 @@ MAX_CONTAINERS = 200
 
 
 class Profiles:
-    """Images that learn or are monitored. Events of a container whose image is not known yet wait for it, bounded. One caller at a time."""
+    """Images that learn or are monitored. Events of a container whose image is not known yet wait for it, bounded. One caller at a time.
+
+    `told_by`: whoever tells the events, as in a profile.
+    """
 
     def __init__(self) -> None:
+        self.told_by = CAPTURE
         self.dropped = 0
         self._all: dict[Digest, Profile] = {}
         self._learners: dict[Digest, Learner] = {}
@@ -37,9 +41,9 @@ class Profiles:
         changed_judges = any(before.get(image) != one for image, one in profiles.items() if one.mode != "learn")
         for image, one in profiles.items():
             if one.mode == "learn":
-                self._learners.setdefault(image, Learner(one))
+                self._learners.setdefault(image, Learner(one, self.told_by))
             elif image not in self._judges or changed_judges:
-                self._judges[image] = Judge(one, self._all.values())
+                self._judges[image] = Judge(one, self._all.values(), self.told_by)
 
     def profile(self, image: Digest) -> Profile | None:
         """The profile of an image."""

@@ -269,6 +269,8 @@ def test_an_unusual_order_of_usual_calls_is_told() -> None:
     assert anomaly.score is not None
     assert anomaly.score.value > anomaly.limit_bits
     assert all(second in loop for _, second in anomaly.strangest)
+    elsewhere = Judge(profile, told_by="agent 123")  # which tells other calls: their order says nothing
+    assert [one for call in _sequence(3000, scrambled, 99) for one in elsewhere.take(call, "")] == []
     assert "bits, normal is at most" in explain(anomaly, profile, "", "")
 
 
