@@ -22,10 +22,10 @@ from shipwall.response.plan import environment_of
 from shipwall.runtime.decode import container_of_cgroup, decode_record, read_time
 from shipwall.runtime.facts import Context
 from shipwall.runtime.observed import MAPPING_CALL, SeenInUse, mapped_path
-from shipwall.runtime.quiet import Skimmed
 from shipwall.runtime.profile.acts import parent_of
 from shipwall.runtime.profile.judge import Anomaly, explain, subject
 from shipwall.runtime.profile.node import Profiles
+from shipwall.runtime.quiet import Skimmed
 from shipwall.runtime.silence import Silences
 from shipwall.runtime.watch import Watch
 
@@ -148,7 +148,8 @@ class Core(Context):
     def skim(self, records: Sequence[bytes], at: int, seq: int, wall_offset_ns: int) -> int:
         """The first of the sensor's `records` from `at` on that must be given to `handle_event`; those before it are known to raise
         nothing (`runtime.quiet`), and are among the last events of their container all the same. `seq`: number of the event before."""
-        index = self.watch.quiet.skim(records, at, seq, wall_offset_ns)
+        # What raises nothing by the rules may still be an act to learn, one more time, or not to know: with profiles every record is read.
+        index = at if self.profiles else self.watch.quiet.skim(records, at, seq, wall_offset_ns)
         self._at_hand = (records[index], seq + index - at + 1, wall_offset_ns) if index < len(records) else _NOTHING
         self._unswept += index - at
         if self._unswept >= SWEPT_EVENTS:
