@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from scripts.bench import act_files, act_freeze, act_leaks
+from scripts.bench import act_files, act_freeze, act_leaks, adfa, quiet
 from scripts.bench.table import Row
 
-PARTS: tuple[Callable[[], list[Row]], ...] = (act_leaks.measure, act_files.measure, act_freeze.measure)
+PARTS: tuple[Callable[[], list[Row]], ...] = (act_leaks.measure, act_files.measure, act_freeze.measure, adfa.rows, quiet.rows)
 
 
 def measure() -> tuple[str, list[Row]]:

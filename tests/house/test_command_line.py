@@ -18,7 +18,10 @@ from shipwall.cli.app import build_app
 ROOT_COMMAND = get_command(build_app())
 
 # Commands whose whole answer is a file or its bytes: another form of it would be another file.
-BYTES_ONLY = {"key export": "a public key (PEM) for another program"}
+BYTES_ONLY = {
+    "key export": "a public key (PEM) for another program",
+    "profile export": "a document in the form of another program",
+}
 
 
 def _leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:

@@ -19,6 +19,7 @@ from shipwall.runtime.decode import decode_record
 from shipwall.runtime.facts import ASKED_LINEAGE, ASKED_MORE, ASKED_PROCESS, Context, Facts
 from shipwall.runtime.fields import ARGUMENTS, KIND_OF, MEANINGS, bind_field
 from shipwall.runtime.processes import ProcessTable
+from shipwall.runtime.profile.learn import begin
 from shipwall.runtime.quiet import TEACHING, WHAT, WHO
 from shipwall.runtime.rules import parse_rules
 from shipwall.runtime.watch import Watch
@@ -194,6 +195,11 @@ def test_what_was_seen_is_passed_over_until_the_process_or_its_container_is_anot
     node.core.cgroup_known(7, IDS[0])
     assert decoded(opened(b"/a", 6, 13), opened(b"/a", 6, 14)) == 1
     assert [event.time_ns for event in node.core.recorded(IDS[0], 0)] == [13, 14]
+    image = "sha256:" + "1" * 64
+    node.core.profiles.load({image: begin(image, "", ("/",))})  # an act is learnt, or new, whatever the rules say
+    assert decoded(opened(b"/a", 6, 14), opened(b"/a", 6, 14)) == 2
+    node.core.profiles.load({})
+    assert decoded(opened(b"/a", 6, 14), opened(b"/a", 6, 14)) == 0
     node.core.watch.rules = parse_rules(
         "- rule: r\n  desc: d\n  condition: evt.type=openat\n  output: o\n  priority: INFO\n", "r"
     )

@@ -79,6 +79,11 @@ class Instance:
         return self.state / "guard" / "files"
 
     @property
+    def profiles(self) -> Path:
+        """What the containers of each image normally do."""
+        return self.state / "profiles"
+
+    @property
     def link_socket(self) -> Path:
         """Where the server hears agent and command line (wire form)."""
         return self.run / "link.sock"

@@ -7,11 +7,11 @@ Inputs are events of the sensor, facts about containers that arrive later, silen
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
-from shipwall.model.alert import Alert, Silence
+from shipwall.model.alert import Alert, Silence, Why
 from shipwall.model.container import Accounts, ContainerFacts, Process, ProcessDetails
 from shipwall.model.digest import Digest
 from shipwall.model.event import AnyEvent, Call, Cgroup, Exec, Lost
@@ -22,6 +22,9 @@ from shipwall.response.plan import environment_of
 from shipwall.runtime.decode import container_of_cgroup, decode_record, read_time
 from shipwall.runtime.facts import Context
 from shipwall.runtime.observed import MAPPING_CALL, SeenInUse, mapped_path
+from shipwall.runtime.profile.acts import parent_of
+from shipwall.runtime.profile.judge import Anomaly, explain, subject
+from shipwall.runtime.profile.node import Profiles
 from shipwall.runtime.quiet import Skimmed
 from shipwall.runtime.silence import Silences
 from shipwall.runtime.watch import Watch
@@ -96,6 +99,8 @@ class Core(Context):
         self.rules_ask_mappings = True
         """Whether a rule asks for mappings. Where none does, they are noted as use and go nowhere else: programs make many."""
         watch.quiet.kept_of = self._kept_of
+        self._layers: dict[Digest, dict[str, Digest]] = {}
+        self.profiles = Profiles()
 
     # what the rules may ask (runtime.watch.Context)
 
@@ -113,6 +118,7 @@ class Core(Context):
             if inventory is None:
                 return ""
             owners = self._owners[image_digest] = file_owners(inventory)
+            self._layers[image_digest] = {f"{one.name} {one.version}": one.layer for one in inventory.packages}
         return owners.get(path, "")
 
     def details(self, process: Process) -> ProcessDetails | None:
@@ -142,7 +148,8 @@ class Core(Context):
     def skim(self, records: Sequence[bytes], at: int, seq: int, wall_offset_ns: int) -> int:
         """The first of the sensor's `records` from `at` on that must be given to `handle_event`; those before it are known to raise
         nothing (`runtime.quiet`), and are among the last events of their container all the same. `seq`: number of the event before."""
-        index = self.watch.quiet.skim(records, at, seq, wall_offset_ns)
+        # What raises nothing by the rules may still be an act to learn, one more time, or not to know: with profiles every record is read.
+        index = at if self.profiles else self.watch.quiet.skim(records, at, seq, wall_offset_ns)
         self._at_hand = (records[index], seq + index - at + 1, wall_offset_ns) if index < len(records) else _NOTHING
         self._unswept += index - at
         if self._unswept >= SWEPT_EVENTS:
@@ -186,6 +193,19 @@ class Core(Context):
             if event.ret >= 0:
                 self.used(container, event.path)
             effects.append(Send(EventsSeen(node=self.node, events=(event,))))
+        if self.profiles and container and not isinstance(event, Lost):
+            for anomaly in self._compared(event):
+                effects += self._raised(self._alert_of(anomaly, now_ns), now_ns)
+        return effects
+
+    def handle_counted(self, calls: Mapping[int, Collection[str]], now_ns: int) -> list[Effect]:
+        """Effects of the calls that the kernel has counted until now, by cgroup: of containers whose image has a profile."""
+        effects: list[Effect] = []
+        for cgroup_id, names in calls.items():
+            facts = self.containers.get(self._cgroups.get(cgroup_id, ""))
+            if facts is not None and facts.image_digest is not None:
+                for anomaly in self.profiles.take_counted(facts.id, facts.image_digest, names, now_ns):
+                    effects += self._raised(self._alert_of(anomaly, now_ns), now_ns)
         return effects
 
     def handle_alert(self, alert: Alert, now_ns: int) -> list[Effect]:
@@ -210,6 +230,8 @@ class Core(Context):
         effects: list[Effect] = []
         if facts != known:
             effects.append(Send(ContainerSeen(node=self.node, time_ns=now_ns, container=facts)))
+        for anomaly in self.profiles.identified(facts.id, facts.image_digest):
+            effects += self._raised(self._alert_of(anomaly, now_ns), now_ns)
         for alert in [alert for alert in self._waiting if alert.container == facts.id]:
             self._waiting.remove(alert)
             effects.append(Send(AlertRaised(alert=self._with_facts(alert, facts))))
@@ -314,6 +336,52 @@ class Core(Context):
     def _act(self, alert: Alert) -> Act:
         decision = self._decide(alert)
         return Act(alert, is_ordered=isinstance(decision, Order) and decision.action == "freeze")
+
+    def _compared(self, event: AnyEvent) -> list[Anomaly]:
+        """What of `event` is outside of the profile of its container's image. The runtime's own acts are not the container's."""
+        processes, facts = self.watch.processes, self.containers.get(event.container)
+        if processes.is_runtime(event.pid) or (facts is not None and facts.image_digest is None):
+            return []
+        parent = parent_of(event, processes) if isinstance(event, Exec) else ""
+        return self.profiles.take(event, parent, facts.image_digest if facts is not None else None)
+
+    def _alert_of(self, anomaly: Anomaly, now_ns: int) -> Alert:
+        """The alert that tells an anomaly: what is new, who owns it, what other replicas and siblings do, how rare."""
+        event, profile = anomaly.event, self.profiles.profile(anomaly.image)
+        facts = self.containers.get(event.container)
+        lineage = self.watch.processes.lineage(event.pid)
+        path = subject(anomaly, lineage[0].path if lineage else "")
+        package = self.package_of(anomaly.image, path)
+        layer = self._layers.get(anomaly.image, {}).get(package, "")
+        return Alert(
+            id=self.watch.new_id(now_ns),
+            node=self.node,
+            time_ns=event.time_ns,
+            raised_ns=now_ns,
+            rule=anomaly.rule,
+            priority=anomaly.priority,
+            output=explain(anomaly, profile, package, layer) if profile is not None else anomaly.rule,
+            action="alert",
+            event=event,
+            container=event.container,
+            container_name=facts.name if facts is not None else "",
+            image_digest=anomaly.image,
+            promotion=facts.promotion if facts is not None else "unknown",
+            package=package,
+            lineage=lineage,
+            why=(Why(condition=f"{anomaly.act.kind} in profile of {anomaly.image[:19]}", value=anomaly.act.what, result=False),),
+            tags=("anomaly",),
+            output_fields={
+                "shipwall.anomaly.kind": anomaly.act.kind,
+                "shipwall.anomaly.what": anomaly.act.what,
+                "shipwall.anomaly.package": package,
+                "shipwall.anomaly.layer": layer,
+                "shipwall.anomaly.replicas": str(anomaly.doing),
+                "shipwall.anomaly.siblings": f"{anomaly.siblings_doing} of {anomaly.siblings}",
+                "shipwall.anomaly.unseen": f"{anomaly.unseen:.4f}",
+            },
+            suppressed=anomaly.kept_back,
+        )
 
     def _with_facts(self, alert: Alert, facts: ContainerFacts) -> Alert:
         path = alert.event.path if isinstance(alert.event, Exec) else (alert.lineage[0].path if alert.lineage else "")

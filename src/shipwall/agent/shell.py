@@ -35,6 +35,7 @@ from shipwall.adapters.keys import Keys
 from shipwall.adapters.link import node_name
 from shipwall.adapters.names import resolve_names
 from shipwall.adapters.observed import Observed
+from shipwall.adapters.profiles import ProfileStore
 from shipwall.adapters.registry import Registry
 from shipwall.adapters.rule_files import load_rules
 from shipwall.adapters.rule_modes import read_rule_modes
@@ -45,6 +46,7 @@ from shipwall.agent.engine_watch import EngineWatch
 from shipwall.agent.outbox import Outbox
 from shipwall.agent.plugin import AdmissionPlugin
 from shipwall.agent.preventing import Preventing
+from shipwall.agent.profiles import ProfileKeeper
 from shipwall.agent.promotions import AdmissionPolicies, Promotions
 from shipwall.agent.sweep import Sweep
 from shipwall.journeys.collect import KEY_NAME, seal_with
@@ -57,7 +59,7 @@ from shipwall.kernel.process_details import read_details
 from shipwall.kernel.processes import read_mapped, read_processes
 from shipwall.kernel.pulse import Pulse
 from shipwall.kernel.rootfs import read_accounts
-from shipwall.kernel.sensor import CHILDREN, EVENTS, KILL_DRIFT, NOTHING_COUNTED, Sensor
+from shipwall.kernel.sensor import CHILDREN, EVENTS, KILL_DRIFT, NOTHING_COUNTED, UNFILTERED, Sensor
 from shipwall.kernel.signals import Signals
 from shipwall.model.alert import Alert
 from shipwall.model.container import Accounts, ContainerFacts
@@ -78,6 +80,7 @@ from shipwall.runtime.watch import Watch
 HEALTH_S = 2.0
 COST_S = 30.0
 OBSERVED_S = 10.0  # whole files are written and synced, so not for every new program of a busy container
+PROFILES_S = 60.0  # the events wait while what is learnt is written down; killed, the agent forgets so much
 RESUME_S = 5.0
 REGISTRY_S = 60.0
 BLIND_S = 6.0  # without a self-check for so long, the node counts as blind
@@ -116,6 +119,9 @@ class Agent:
         watch = Watch(load_rules(*settings.rules), self.node, boot=f"{self.started_ns:x}", costs=costs)
         self.core = Core(self.node, watch, self.inventories.get, read_details)
         self._core_lock = threading.RLock()
+        prefixes = read_paths(watch.rules).prefixes
+        calls = read_calls(watch.rules)
+        self.keeper = ProfileKeeper(ProfileStore(self.instance.profiles), self.core, self._core_lock, tuple(prefixes), calls, say)
         self._jobs: queue.Queue[tuple[Plan, Alert, tuple[AnyEvent, ...]] | Command | None] = queue.Queue()
         self.outbox = Outbox(self.instance.link_socket, self.instance.agent / "outbox", self._received, say)
         self.sensor = Sensor() if settings.sensor else None
@@ -133,6 +139,7 @@ class Agent:
         self._cost: Cost | None = None
         self._cost_due = 0.0
         self._observed_due = 0.0
+        self._profiles_due = 0.0
         self._failed = {} if settings.sensor else {"sensor": "switched off at the start: nothing is observed"}
         self._going = threading.Event()
         self._going.set()
@@ -166,6 +173,7 @@ class Agent:
                 if sensing is not None:
                     sensing.join(5)
                 self._keep_observed()
+                self.keeper.keep()
                 if jobs.ident is not None:
                     jobs.join(20)
                 self.preventing.close()
@@ -193,6 +201,7 @@ class Agent:
         sensor.set_unhurried(*find_unhurried(self.core.watch.rules))
         for pid in filter(None, (os.getpid(), self.settings.engine and daemon_pid(self.settings.engine))):
             sensor.leave_mount_namespace(Path(f"/proc/{pid}/ns/mnt").stat().st_ino)
+        self.keeper.follow()  # before the first container is watched: a start is part of what is normal
         self._watch_containers()
 
     def _watch_containers(self) -> dict[str, int]:
@@ -209,7 +218,7 @@ class Agent:
                 self.sensor.watch_parent(parent, self._flags())
             found = list_containers(parent)
         elif self.settings.engine is not None and self.sensor is not None:
-            found = self.sensor.watch_containers(self._parents, self._flags(), EVENTS | CHILDREN)
+            found = self.sensor.watch_containers(self._parents, self._flags(), self._others_flags())
         elif self.settings.engine is not None:
             found = list_containers(unified_mount())
         with self._core_lock:
@@ -218,7 +227,10 @@ class Agent:
         return found
 
     def _flags(self) -> int:
-        return EVENTS | CHILDREN | (KILL_DRIFT if self.functions["kill"] == "enforce" else 0)
+        return self._others_flags() | (KILL_DRIFT if self.functions["kill"] == "enforce" else 0)
+
+    def _others_flags(self) -> int:
+        return EVENTS | CHILDREN | (UNFILTERED if self.keeper.is_used else 0)
 
     def _start_engine(self, socket: Path) -> None:
         journal = Journal(self.instance.agent / "journal.jsonl")
@@ -502,6 +514,11 @@ class Agent:
                 say(error.line())
         if time.monotonic() >= self._observed_due:
             self._keep_observed()
+            self._compare_counted()
+        if time.monotonic() >= self._profiles_due:
+            self._profiles_due = time.monotonic() + PROFILES_S
+            self.keeper.keep()
+        self._follow_profiles()
         self._check_pulse()
         with self._core_lock:
             running = tuple(self.core.containers)
@@ -518,6 +535,26 @@ class Agent:
                 self.observed.add(image, paths, time.time_ns())
         except ShipwallError as error:
             say(f"what is in use is not kept: {error.line()}")
+
+    def _follow_profiles(self) -> None:
+        """With a profile to learn or compare, what no rule asks about is told too: of every container, for who is who is known too late."""
+        was_used = self.keeper.is_used
+        self.keeper.follow()
+        if self.keeper.is_used != was_used:
+            self._watch_containers()
+            self._meet_safely()
+
+    def _compare_counted(self) -> None:
+        if self.sensor is None or not self.core.profiles:
+            return
+        try:
+            counted = self.sensor.calls()
+        except KernelError as error:
+            say(f"counted calls: {error.line()}")
+            return
+        with self._core_lock:
+            effects = self.core.handle_counted(counted, time.time_ns())
+        self._perform(effects)
 
     def _follow_functions(self) -> None:
         functions = read_functions(self.instance)
@@ -605,7 +642,7 @@ class Agent:
             ring_bytes=counters.pending_bytes,
             acts=acts,
             missed=missed,
-            functions={**self.functions, **{name: f"failed: {why}" for name, why in self._failed.items()}},
+            functions={**self.functions, **self.keeper.told(), **{name: f"failed: {why}" for name, why in self._failed.items()}},
         )
 
 

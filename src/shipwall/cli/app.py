@@ -34,6 +34,7 @@ NOUNS: dict[str, str | None] = {
     "doctor": None,
     "rule": "rule",
     "capture": None,
+    "profile": "profile",
     "engine": "engine",
     "run": None,
     "cleanup": None,
@@ -45,6 +46,9 @@ NOUNS: dict[str, str | None] = {
     "console": "console",
     "node": "node",
 }
+
+_MODULES = {"profile": "profiles"}
+"""Nouns whose module cannot be called as they are: the standard library has one of that name."""
 
 
 def build_app(first_word: str = "", second_word: str = "") -> typer.Typer:
@@ -68,7 +72,7 @@ def build_app(first_word: str = "", second_word: str = "") -> typer.Typer:
 
     wanted = {first_word: NOUNS[first_word]} if first_word in NOUNS else NOUNS
     for module_name, group in wanted.items():
-        module = importlib.import_module(f"shipwall.cli.{module_name}")
+        module = importlib.import_module(f"shipwall.cli.{_MODULES.get(module_name, module_name)}")
         if group is None:
             module.register(app)
         else:

@@ -10,7 +10,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -86,6 +86,14 @@ class Recorder:
             self._details(_process_of(event))
         self._put(event)
 
+    def calls_by_container(self, counted: Mapping[int, Mapping[str, object]]) -> dict[str, tuple[str, ...]]:
+        """Names of calls counted by control group → by container; those of several groups of one container together."""
+        found: dict[str, set[str]] = {}
+        for cgroup_id, calls in counted.items():
+            if cgroup_id in self._cgroups:
+                found.setdefault(self._cgroups[cgroup_id], set()).update(calls)
+        return {container: tuple(sorted(calls)) for container, calls in found.items()}
+
     def _details(self, process: Process) -> None:
         details = read_details(process)
         if details is not None:
@@ -122,8 +130,9 @@ def record_capture(wanted: Wanted, file: CaptureFile, stopped: Callable[[], bool
         file.flush()
         reason = _follow(sensor, take, file, news, time.monotonic() + wanted.seconds, stopped)
         lost = sensor.counters().lost or lost
+        calls = recorder.calls_by_container(sensor.calls())
     asked.put(None)
-    end = End(ended_ns=time.time_ns(), events=file.events, lost=lost, reason=reason)
+    end = End(ended_ns=time.time_ns(), events=file.events, lost=lost, reason=reason, calls=calls)
     file.finish(end)
     return end
 

@@ -57,12 +57,16 @@ class Known(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="kn
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="end"):
-    """The capture is whole. `events` in it, `lost` ones by class that the sensor could not deliver, and why it ended."""
+    """The capture is whole. `events` in it, `lost` ones by class that the sensor could not deliver, and why it ended.
+
+    `calls`: container → the names of every call it made, as the kernel counted them, delivered or not.
+    """
 
     ended_ns: int
     events: int
     lost: dict[str, int] = {}
     reason: str = ""
+    calls: dict[str, tuple[str, ...]] = {}
 
 
 Record = Header | Known | End | AnyEvent

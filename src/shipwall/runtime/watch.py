@@ -99,6 +99,10 @@ class Watch:
             made = self._explanations[rule.name] = Explanation(rule.condition)
         return made
 
+    def new_id(self, now_ns: int) -> str:
+        """The id of an alert raised now."""
+        return f"{now_ns:016x}-{self._boot}-{next(self._count):x}"
+
     def _raise(self, rule: Rule, facts: Facts, now_ns: int, suppressed: int, steps: tuple[Step, ...]) -> Alert:
         event, container = facts.event, facts.container
         lookup = look_up(facts)
@@ -110,7 +114,7 @@ class Watch:
         else:
             stopped = REFUSED if denied else ""
         return Alert(
-            id=f"{now_ns:016x}-{self._boot}-{next(self._count):x}",
+            id=self.new_id(now_ns),
             node=self.node,
             time_ns=event.time_ns,
             raised_ns=now_ns,

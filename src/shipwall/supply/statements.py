@@ -1,8 +1,8 @@
 """Signed statements about one image: in-toto Statement v1 in DSSE, whose subject is always a manifest digest.
 
 Kinds (the word used in policies) → predicate type: `sbom` CycloneDX · `scan` ours · `provenance` SLSA provenance v1 · `vex` OpenVEX ·
-`verdict` ours · `promotion` ours. Source: in-toto attestation framework v1 (statement.md), SLSA v1.0 (provenance.md), OpenVEX
-(ATTESTING.md: the predicate is the document, of the type `https://openvex.dev/ns`).
+`verdict` ours · `promotion` ours · `profile` ours. Source: in-toto attestation framework v1 (statement.md), SLSA v1.0 (provenance.md),
+OpenVEX (ATTESTING.md: the predicate is the document, of the type `https://openvex.dev/ns`).
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ SCAN_TYPE = "urn:shipwall:predicate:scan:v1"
 PROVENANCE_TYPE = "https://slsa.dev/provenance/v1"
 VEX_TYPE = "https://openvex.dev/ns"
 VERDICT_TYPE = "urn:shipwall:predicate:verdict:v1"
+PROFILE_TYPE = "urn:shipwall:predicate:profile:v1"
 BUILD_TYPE = "urn:shipwall:build:v1"
 MAX_SKEW_NS = 300 * 10**9
 """How far ahead of this clock another may be before its times count as unknown."""
@@ -42,6 +43,7 @@ KINDS: dict[str, str] = {
     "vex": VEX_TYPE,
     "verdict": VERDICT_TYPE,
     "promotion": PROMOTION_TYPE,
+    "profile": PROFILE_TYPE,
 }
 _Kind = TypeVar("_Kind")
 _KIND_OF = {predicate_type: kind for kind, predicate_type in KINDS.items()}
@@ -169,6 +171,11 @@ def verdict_statement(verdict: Verdict, subject: Digest, name: str, target: str,
     """What a gate decided."""
     predicate = VerdictPredicate(time_ns=time_ns, target=target, policy=policy, verdict=verdict)
     return Statement(name, subject, VERDICT_TYPE, _builtins(predicate))
+
+
+def profile_statement(profile: Mapping[str, Any], subject: Digest, name: str, time_ns: int) -> Statement:
+    """What the image's containers normally do: `profile` in the form of `runtime.profile`, said at `time_ns`."""
+    return Statement(name, subject, PROFILE_TYPE, {"time_ns": time_ns, "profile": dict(profile)})
 
 
 def promotion_statement(promotion: Promotion) -> Statement:
@@ -321,6 +328,13 @@ def _read_promotion(statement: Statement) -> int:
     return _promotion(statement).time_ns
 
 
+def _read_profile(statement: Statement) -> int:
+    found = _convert(statement.predicate, _ProfilePredicate, "profile predicate")
+    if found.profile.get("image") != statement.subject:
+        raise InputError("profile", "is of another image than the statement's subject")
+    return found.time_ns
+
+
 _READERS = {
     "sbom": _read_sbom,
     "scan": _read_scan,
@@ -328,7 +342,13 @@ _READERS = {
     "vex": _read_vex,
     "verdict": _read_verdict,
     "promotion": _read_promotion,
+    "profile": _read_profile,
 }
+
+
+class _ProfilePredicate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    time_ns: int
+    profile: dict[str, Any]
 
 
 class _Builder(msgspec.Struct, frozen=True):
