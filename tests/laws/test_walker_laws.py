@@ -92,9 +92,10 @@ def test_what_a_hard_link_gives_does_not_depend_on_who_else_wants_its_target(ent
     if targets := few.add_layer(io.BytesIO(data), "", "layer", None):
         few.add_layer(io.BytesIO(data), "", "layer", targets)
     untold = {one.what[1:] for one in few.skipped}  # a link to a link, or to nothing
+    kept = dict(few.matching("**/*"))
     for path, file in every.matching("**/*"):
         if path.rpartition("/")[2] == "b" or path == "l":
-            assert few.read(path) == file or path in untold
+            assert kept.get(path) == file or path in untold
     assert (every.folders, every.links, every.entries) == (few.folders, few.links, few.entries)
 
 

@@ -149,6 +149,7 @@ class View:
                     raise InputError("layer", f"has more than {_MAX_PATHS} folders and links", "do not trust it")
                 place = path if kind == "folder" else folder
                 is_plain = kind in _FILE_OR_FOLDER and len(place) + _MAX_NAME < _MAX_PATH and over.place(place) == place
+                is_plain = is_plain and not base.startswith(_WHITEOUT)  # a whiteout makes no folder
                 plain = place if is_plain and place not in wanted.folders else None
         self._real_folders.clear()
         if over.missed:
