@@ -394,3 +394,25 @@ def test_the_sensors_thread_may_go_first_and_back() -> None:
     assert found == ([os.SCHED_RR, os.SCHED_RR, os.SCHED_OTHER] if not said else [os.SCHED_OTHER] * 3)
     assert len(said) <= 1
     assert os.sched_getscheduler(0) == before
+
+
+def test_a_thread_that_uses_much_of_its_processor_does_not_go_first() -> None:
+    said: list[str] = []
+
+    def policies() -> list[int]:
+        priority = Priority(said.append)
+        priority.hurry()
+        found = []
+        for use in (lambda: None, lambda: time.sleep(0.01)):  # busy until it is relaxed, then idle until it may go first again
+            deadline = time.monotonic() + 10
+            before = os.sched_getscheduler(0)
+            while os.sched_getscheduler(0) == before and time.monotonic() < deadline and not said:
+                use()
+                priority.keep()
+            found.append(os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK)
+        priority.relax()
+        return found
+
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(policies).result()
+    assert found == ([os.SCHED_OTHER, os.SCHED_RR] if not said else [os.SCHED_OTHER] * 2)

@@ -85,7 +85,6 @@ RESUME_S = 5.0
 REGISTRY_S = 60.0
 BLIND_S = 6.0  # without a self-check for so long, the node counts as blind
 NAMES_S = 300.0
-BUSY_EVENTS = 2_000  # handled in one go
 GIL_S = 0.0005  # for how long another thread may keep the sensor's waiting
 
 
@@ -308,11 +307,8 @@ class Agent:
         priority.hurry()
         while self._going.is_set():
             try:
-                handled = sensor.poll(200, self._event, self._skim)
-                if handled >= BUSY_EVENTS:  # a flood must not keep the host's own work from this processor
-                    priority.relax()
-                else:
-                    priority.hurry()
+                sensor.poll(200, self._event, self._skim)
+                priority.keep()
             except ShipwallError as error:
                 self._failed["sensor"] = error.line()
                 say(f"sensor: {error.line()}")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 
+WINDOW_NS = 250_000_000
+BUSY_PART = 4
 _FIRST = os.sched_param(1)
 _ORDINARY = os.sched_param(0)
 
@@ -12,14 +15,31 @@ _ORDINARY = os.sched_param(0)
 class Priority:
     """Of the calling thread: `hurry` puts it before all ordinary processes (SCHED_RR, the lowest real-time level), `relax` back among them.
 
-    For a thread that mostly sleeps. Whoever has work for longer must relax, or it keeps others from their processor. On failure open:
+    For a thread that mostly sleeps: `keep` decides by what it used of its processor lately, so that it keeps nobody from theirs under a
+    flood. On failure open:
     where it may not (no CAP_SYS_NICE, no real-time share for this cgroup), it is only late on a busy host; `say` is told once.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
         self._is_first = False
+        self._since_ns = time.monotonic_ns()
+        self._used_ns = time.thread_time_ns()
         self.refused = ""
+
+    def keep(self) -> None:
+        """To be called between two pieces of work: relaxes a thread that used more than a quarter of a processor, and lets it hurry again
+        when it does not."""
+        now_ns = time.monotonic_ns()
+        if now_ns - self._since_ns < WINDOW_NS:
+            return
+        used_ns = time.thread_time_ns()
+        is_busy = (used_ns - self._used_ns) * BUSY_PART > now_ns - self._since_ns
+        self._since_ns, self._used_ns = now_ns, used_ns
+        if is_busy:
+            self.relax()
+        else:
+            self.hurry()
 
     def hurry(self) -> None:
         """Before the others."""

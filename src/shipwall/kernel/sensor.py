@@ -68,7 +68,7 @@ _SWEEP_NS = 1_000_000_000
 DEFAULT_CALLS = tuple(call.name for call in CALLS if "hot" not in call.options)
 """What is read when nobody asks for anything else."""
 _TAKE, _TAKE_BYTES = 256, 128 * 1024  # records copied at once: few enough to stay in the processor's cache
-_BATCH = 10_000  # a flood must not keep the caller from its other work, nor losses from being told
+_BATCH = 2_000  # a flood must not keep the caller from its other work, nor losses from being told
 _CLASSES = dict(enumerate(KINDS, 1))
 Skim = Callable[[Sequence[bytes], int, int, int], int]
 """Of records, from an index on, with the number of the last event and the clock's offset: the index of the first that is to be decoded."""
