@@ -92,6 +92,7 @@ class Core(Context):
         self._unswept = 0
         self._waiting: deque[Alert] = deque(maxlen=WAITING_ALERTS)
         self._owners: dict[Digest, dict[str, str]] = {}
+        self._rules = watch.rules
         self._modes = {rule.name: rule.mode for rule in watch.rules.rules}
         self._own_modes: Mapping[str, Mapping[str, str]] = {}
         self._is_enforcing = False
@@ -167,6 +168,9 @@ class Core(Context):
         """
         if not self._is_enforcing:
             return "monitor"
+        if self._rules is not self.watch.rules:  # others were set
+            self._rules = self.watch.rules
+            self._modes = {one.name: one.mode for one in self._rules.rules}
         own = self._own_modes.get(rule, {})
         facts = self.containers.get(container)
         environment = environment_of(facts) if facts is not None else ""

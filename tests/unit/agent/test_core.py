@@ -167,6 +167,10 @@ def test_modes_by_environment() -> None:
     core.modes_known({"Any program": {"production": "enforce", "": "monitor"}}, is_enforcing=True)
     assert core.mode_of("Any program", ID) == "monitor"
     assert core.mode_of("A rule that is no more", ID) == "monitor"
+    core.modes_known({}, is_enforcing=True)
+    assert core.mode_of("Any program", ID) == "enforce"
+    core.watch.rules = parse_rules(RULE, "rules.yaml")
+    assert core.mode_of("Any program", ID) == "monitor", "other rules have other modes"
 
 
 def test_the_engines_runtime_is_not_killed_before_it_has_become_the_container() -> None:
