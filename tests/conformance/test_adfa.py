@@ -22,7 +22,7 @@ def test_the_area_counts_pairs_and_ties_half() -> None:
 
 @pytest.mark.skipif(not PLACE.exists(), reason="needs the conformance data: set SHIPWALL_CONFORMANCE")
 def test_attacks_are_told_from_normal_traces() -> None:
-    """Better than STIDE's 0.83 by the model of the product. The target of 0.90 is not reached (docs/decisions/0011)."""
+    """Better than STIDE's 0.83 by the model of the product. The target of 0.90 is not reached (docs/decisions/0012)."""
     with zipfile.ZipFile(PLACE) as archive:
         found = measure_adfa(archive)
     assert (found.learnt, found.normal, found.attacks) == (833, 2171, 371)

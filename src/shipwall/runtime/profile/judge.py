@@ -85,7 +85,7 @@ class Judge:
         self._told: dict[str, tuple[int, int, int]] = {}
         once = sum(one.slices == 1 for one in (*profile.acts, *profile.set_aside))
         total = sum(one.slices for one in (*profile.acts, *profile.set_aside))
-        self._unseen = once / total if total else 1.0
+        self._unseen = (once + 1) / (total + 1)
 
     def take(self, event: AnyEvent, parent: str) -> list[Anomaly]:
         """The anomalies in one event; `parent` as for `acts_of`."""

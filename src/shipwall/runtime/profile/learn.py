@@ -188,7 +188,7 @@ class Learner:
         """How far learning is."""
         once = sum(seen.slices == 1 for seen in self._acts.values())
         total = sum(seen.slices for seen in self._acts.values())
-        unseen = once / total if total else 1.0
+        unseen = (once + 1) / (total + 1)  # never none: what was not seen may still come
         lasted_ns = max(self._newest.values(), default=0) - self._began_ns if self._began_ns else 0
         missing = []
         if unseen >= UNSEEN:

@@ -20,7 +20,7 @@ VOCABULARY = 512
 """A call that was never learnt is one of so many."""
 
 PENALTY = 0.5
-"""What is taken off for each bit of variety. Order and penalty were chosen within ADFA-LD's training part: docs/decisions/0011."""
+"""What is taken off for each bit of variety. Order and penalty were chosen within ADFA-LD's training part: docs/decisions/0012."""
 
 Call = Hashable
 _BEFORE = None  # what stands before the first call of a thread

@@ -43,7 +43,7 @@ def _capture(place: Path, records: list[Record], counted: dict[str, tuple[str, .
     return place
 
 
-def _service(container: str, until_s: int = 1200) -> list[Record]:
+def _service(container: str, until_s: int = 1500) -> list[Record]:
     events: list[Any] = [execute(0.1, "/usr/bin/shop", container, pid=10), fork(0.2, 20, container, pid=10),
                          execute(0.3, "/usr/bin/worker", container, ppid=10)]  # fmt: skip
     for at in range(1, until_s, 10):
