@@ -346,6 +346,30 @@ def test_the_public_stable_rules_are_lowered_as_far_as_they_should() -> None:
     assert found.calls[NUMBERS["sendto"]] == DROP  # `fd.l4proto != tcp and ... fd.l4proto = tcp` cannot be
 
 
+def test_what_is_not_certain_forbids_nothing() -> None:
+    """A path of bytes beyond ASCII, one that user space normalises, and none at all: `not` must not drop them."""
+    opened = Open(seq=1, time_ns=1, cgroup_id=1, pid=1, tid=1, ppid=1, ns_pid=1, uid=0, gid=0, comm="x", ret=3, syscall="openat",
+                  path="/tmp/\u00fc/x", asked="", flags=0, resolved=True)  # fmt: skip
+    header = ("seq", "time_ns", "cgroup_id", "pid", "tid", "ppid", "ns_pid", "uid", "gid", "comm")
+    linked = Call(
+        **{name: getattr(opened, name) for name in header},
+        syscall="link",
+        raw=(0,) * 6,
+        asked=("/etc/../tmp/x", "y"),
+        paths=("/tmp/x", "/y"),
+    )
+    for condition, event in (
+        ("evt.is_open_read = true and not fd.name endswith .pem", opened),
+        ("evt.is_open_read = true and not fd.name endswith .pem", _with(opened, {"path": "", "asked": "x.pem"})),
+        ("evt.type = link and not evt.arg.oldpath startswith /etc", linked),
+    ):
+        rules = parse_rules(
+            json.dumps([{"rule": "R", "desc": "d", "condition": condition, "output": "o", "priority": "INFO"}]), "r"
+        )
+        assert evaluate(rules.rules[0].condition, look_up(Facts(event, ProcessTable(), _Known(), "n")))
+        assert passes(lower(rules), view_of(event)), condition
+
+
 # --- the parts ---
 
 
