@@ -120,7 +120,7 @@ def running_server(*arguments: str, environment: dict[str, str] | None = None) -
         shutil.rmtree(state, ignore_errors=True)
 
 
-def wait_for(happened: Callable[[], bool], seconds: float = 10) -> None:
+def wait_for(happened: Callable[[], bool], seconds: float = 30) -> None:
     """Return when `happened`; fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while not happened():

@@ -271,7 +271,7 @@ def _alerts(machine: Machine, command: str) -> None:
 
 
 def _waiting(machine: Machine, command: str) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     with Link(machine.instance.link_socket, "cli") as link:
         while True:  # until the agent says that it has followed
             answer = link.ask(Query(what="health", limit=1))

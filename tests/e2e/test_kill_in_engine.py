@@ -42,7 +42,7 @@ def test_dropped_programs_die_and_the_image_lives(
             code, output = engine.exec_run(container, ["sh", "-c", DROPPED])
         finally:
             engine.remove(container, force=True)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while not any(isinstance(event, Cgroup) and event.act == "removed" for event in events) and time.monotonic() < deadline:
             sensor.poll(50, events.append)
         counters = sensor.counters()

@@ -51,7 +51,7 @@ class Running:
         assert self.process.stdin is not None
         self.process.stdin.write(" ".join(one.hex() for one in self.secrets) + "\n")
         self.process.stdin.close()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while not self.beats():
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -60,7 +60,7 @@ class Running:
         return self.beat.stat().st_size if self.beat.exists() else 0
 
     def goes_on(self) -> bool:
-        before, deadline = self.beats(), time.monotonic() + 5
+        before, deadline = self.beats(), time.monotonic() + 30
         while self.beats() == before:
             if time.monotonic() > deadline:
                 return False
@@ -169,7 +169,7 @@ def test_a_container_that_forks_while_it_is_frozen(group: Group, tmp_path: Path)
             assert child.stdin is not None
             child.stdin.write(b"x")
             child.stdin.close()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         for _ in range(20):
             before = beat.stat().st_size if beat.exists() else 0
             while not beat.exists() or beat.stat().st_size == before:
@@ -190,7 +190,7 @@ def test_a_container_that_forks_while_it_is_frozen(group: Group, tmp_path: Path)
 
 def _end_all(freezer: Freezer, group: Group) -> None:
     """Kill everything in `group`, what forks meanwhile too: frozen first, so that nothing does."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while freezer.pids(group):
         assert time.monotonic() < deadline
         with contextlib.suppress(KernelError):
@@ -244,7 +244,7 @@ def test_links_in_the_container_do_not_lead_out(tmp_path: Path) -> None:
         os._exit(0)
     os.close(read)
     try:
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 30
         while str(Path(f"/proc/{pid}/root").readlink()) == "/":
             assert time.monotonic() < deadline
             time.sleep(0.005)

@@ -164,7 +164,7 @@ def test_nothing_is_killed_in_the_engines_own_mount_namespace(box: Box) -> None:
     assert eval(box.output) == (0, b"x")
     with subprocess.Popen(["unshare", "--mount", "sleep", "60"]) as engine:
         try:
-            own, deadline = Path("/proc/self/ns/mnt").stat().st_ino, time.monotonic() + 10
+            own, deadline = Path("/proc/self/ns/mnt").stat().st_ino, time.monotonic() + 30
             while (inum := Path(f"/proc/{engine.pid}/ns/mnt").stat().st_ino) == own:
                 assert time.monotonic() < deadline
             inside = f"assert libc.setns(os.open('/proc/{engine.pid}/ns/mnt', os.O_RDONLY), 0x20000) == 0\n"

@@ -48,7 +48,7 @@ def test_every_object_loads_and_leaves_nothing(objects: Path) -> None:
 
 
 def _wait(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10  # programs are freed after a grace period
+    deadline = time.monotonic() + 30  # programs are freed after a grace period
     while not done():
         assert time.monotonic() < deadline
 
@@ -148,7 +148,7 @@ def test_cgroup_events_carry_path_and_id(sensor: Sensor, folder: Path) -> None:
     assert read_pids(inner) == []
     inner.rmdir()
     assert find_path(inner_id) is None
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while len(events) < 2 and time.monotonic() < deadline:
         sensor.poll(50, lambda event: events.append(event) if isinstance(event, Cgroup) and event.made_id == inner_id else None)
     assert [(event.act, event.path) for event in events] == [
@@ -178,7 +178,7 @@ def test_colliding_cgroup_ids_are_told_apart(sensor: Sensor, folder: Path) -> No
     assert len(box.seen(Exec)) == 1
     sensor.unwatch(other)
     sensor.unwatch(box.id)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while {other, box.id} & set(sensor.counters().issued):
         assert time.monotonic() < deadline
         sensor.poll(10, lambda _: None)
@@ -404,7 +404,7 @@ def test_a_thread_that_uses_much_of_its_processor_does_not_go_first() -> None:
         priority.hurry()
         found = []
         for use in (lambda: None, lambda: time.sleep(0.01)):  # busy until it is relaxed, then idle until it may go first again
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 30
             before = os.sched_getscheduler(0)
             while os.sched_getscheduler(0) == before and time.monotonic() < deadline and not said:
                 use()

@@ -51,7 +51,7 @@ def test_kill_ends_it(child: subprocess.Popen[bytes]) -> None:
 def test_stop_stops_every_thread(child: subprocess.Popen[bytes]) -> None:
     assert len(list(Path(f"/proc/{child.pid}/task").iterdir())) == 4
     Signals().send("stop", child.pid, _boot_ns())
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while _states(child.pid) != {b"T"}:
         assert time.monotonic() < deadline, _states(child.pid)
         time.sleep(0.001)
