@@ -42,7 +42,7 @@ class Browser(webdriver.Chrome):
         """The first element that matches now."""
         return self.find_element(By.CSS_SELECTOR, css)
 
-    def wait_for(self, css: str, text: str = "", seconds: float = 10) -> WebElement:
+    def wait_for(self, css: str, text: str = "", seconds: float = 30) -> WebElement:
         """The first element that matches and holds `text`, once there is one."""
 
         def found(_driver: object) -> WebElement | None:

@@ -36,7 +36,8 @@ class ShipwallError(Exception):
 
 def error_of_exit(code: int) -> type[ShipwallError]:
     """The kind of error a process of ours ended with; ShipwallError itself for a code that is of none."""
-    return next((kind for kind in ShipwallError.__subclasses__() if kind.exit_code == code), ShipwallError)
+    named = (kind for kind in ShipwallError.__subclasses__() if "exit_code" in vars(kind))  # others are caught by us
+    return next((kind for kind in named if kind.exit_code == code), ShipwallError)
 
 
 class InputError(ShipwallError):
