@@ -19,7 +19,7 @@ from shipwall.model.package import Package, Skipped
 from shipwall.supply.pieces import Piece
 from shipwall.supply.streams import Stream
 from shipwall.supply.tar import Entries, Entry, TarWalk, clean_path
-from shipwall.supply.wanted import NOTHING, FileReader, Wanted, begun_by, compile_glob
+from shipwall.supply.wanted import NOTHING, Choice, FileReader, Wanted, begun_by, compile_glob
 
 __all__ = ["FileReader", "KeptFile", "View", "follow_links"]
 
@@ -289,23 +289,41 @@ class View:
 
     def _take_hard_link(self, path: str, entry: Entry, over: _Layer, layer: Digest) -> None:
         place = over.place_of(clean_path(entry.link))
+        if (link := self._symlink_at(place, over)) is not None:
+            over.add_link(path, link)  # a hard link does not follow: it is the symbolic link, under another name
+            return
         target = over.found.get(place) or over.shared.get(place)
         if target is None and not over.is_gone(place):
             target = self._found.get(place)
+        choice = self._wanted.choose(path, is_executable=False)
         if target is not None:
-            data = target.data if self._wanted.keeps(path) else None
+            data = target.data if choice.keep else None
             if data is not None or target.parsed is not None:
                 over.found[path] = target._replace(data=data)
+            if self._answers(target, choice):
                 return
-        if self._wanted.choose(path, is_executable=False) is NOTHING:
+        if choice is NOTHING:
             return
         if (held := over.held.get(place)) is not None:
             as_file = entry._replace(kind="file", size=len(held), is_executable=False)
             found = self._read_file(path, as_file, layer, _Content(held))
             if found is not None:
-                over.found[path] = over.shared[place] = found
+                over.found[path] = found
+                over.shared.setdefault(place, found)
         elif not over.wants_again(place):
             self.note_skipped(path, "is a hard link to a file that is not read")
+
+    def _symlink_at(self, place: str, over: _Layer) -> str | None:
+        if place in over.links:
+            return over.links[place]
+        return None if place in over.folders or over.is_gone(place) else self.links.get(place)
+
+    def _answers(self, target: _Found, choice: Choice) -> bool:
+        """Whether what was read of `target` under its own name is all that `choice` wants of the same content under another."""
+        if choice.keep and target.data is None:
+            return False
+        asked = self._wanted.choose(target.parsed.path, is_executable=False).readers if target.parsed is not None else ()
+        return set(choice.readers) <= set(asked)
 
     def _hide_below(self, path: str, over: _Layer) -> None:
         # Only what there is below is noted, so that a layer of millions of files costs no memory.

@@ -13,9 +13,11 @@ import zstandard
 from tests.images import make_tar
 
 from shipwall.model.errors import InputError
+from shipwall.model.package import Package, Skipped
 from shipwall.supply import layers as layers_module
 from shipwall.supply.layers import View
 from shipwall.supply.streams import LayerStream, inflate
+from shipwall.supply.wanted import FileReader
 
 
 def view_of(*layers: bytes, globs: tuple[str, ...] = ("etc/*", "usr/lib/*", "var/lib/x")) -> View:
@@ -152,6 +154,55 @@ def test_what_hard_links_lead_to_is_held_within_bounds(monkeypatch: pytest.Monke
     view.add_layer(io.BytesIO(layer), "one", "layer", view.add_layer(io.BytesIO(layer), "one", "layer", None))
     assert (content(view, "etc/a"), content(view, "etc/b")) == (b"1234", None)
     assert [one.what for one in view.skipped] == ["/etc/b"]
+
+
+def lay_with_targets(view: View, layer: bytes) -> None:
+    targets = view.add_layer(io.BytesIO(layer), "one", "layer", None)
+    if targets:
+        view.add_layer(io.BytesIO(layer), "one", "layer", targets)
+
+
+def test_each_name_of_one_content_is_read_by_those_who_want_that_name() -> None:
+    read: list[tuple[str, str]] = []
+
+    def reader(base: str) -> FileReader:
+        def parse(path: str, data: bytes) -> tuple[list[Package], list[Skipped]]:
+            assert data == b"1"
+            read.append((base, path))
+            return [], []
+
+        return FileReader(name=base, parse=parse, basenames=frozenset({base}))
+
+    names = ("opt/METADATA", "var/status", "etc/kept")
+    for target in ("root/unwanted", "srv/METADATA"):
+        read.clear()
+        view = View(("etc/*",), (reader("METADATA"), reader("status")))
+        lay_with_targets(view, make_tar({target: b"1"}, [special(name, tarfile.LNKTYPE, target) for name in names]))
+        assert {base for base, _path in read} == {"METADATA", "status"}
+        assert ("status", "var/status") in read
+        assert content(view, "etc/kept") == b"1"
+        assert view.skipped == []
+
+
+def test_what_a_name_wants_of_a_file_below_that_was_read_otherwise_is_told() -> None:
+    reader = FileReader(name="status", parse=lambda _path, _data: ([], []), basenames=frozenset({"status"}))
+    view = View(("etc/*",), (reader,))
+    for layer in (make_tar({"var/status": b"1"}), make_tar({}, [special("etc/a", tarfile.LNKTYPE, "var/status")])):
+        lay_with_targets(view, layer)
+    assert [(one.what, "hard link" in one.reason) for one in view.skipped] == [("/etc/a", True)]
+
+
+def test_a_hard_link_to_a_symbolic_link_is_that_link() -> None:
+    link = special("lib", tarfile.SYMTYPE, "usr/lib")
+    again = special("lib2", tarfile.LNKTYPE, "lib")
+    below = special("old", tarfile.SYMTYPE, "usr/lib")
+    view = View(("usr/lib/*",))
+    lay_with_targets(view, make_tar({}, [link, again, below, special("lib2/a", tarfile.REGTYPE)]))
+    lay_with_targets(view, make_tar({}, [special("of-below", tarfile.LNKTYPE, "old")]))
+    assert content(view, "usr/lib/a") == b""
+    assert view.links == {"lib": "usr/lib", "lib2": "usr/lib", "old": "usr/lib", "of-below": "usr/lib"}
+    lay_with_targets(view, make_tar({".wh.old": b""}, [special("of-gone", tarfile.LNKTYPE, "old")]))
+    assert "of-gone" not in view.links
 
 
 def test_escapes_overlong_paths_and_odd_kinds_are_told() -> None:
