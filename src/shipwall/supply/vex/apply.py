@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+
+from msgspec.structs import replace
 
 from shipwall.lang.diagnostic import did_you_mean
 from shipwall.model.errors import InputError
 from shipwall.model.finding import Finding, Suppressed
 from shipwall.model.image import ImageRef, parse_image_ref
-from shipwall.model.package import Inventory
+from shipwall.model.package import Inventory, Package
 from shipwall.supply.purl import Purl
 from shipwall.supply.purl_match import Difference, differences, is_named
+from shipwall.supply.sbom.purls import find_purl
 from shipwall.supply.vex.statement import SETS_ASIDE, Product, VexStatement
 
 MAX_COMPARED = 20_000
-"""How many packages are looked at for the nearest miss of one statement."""
+"""How many packages are looked at for the nearest miss of one statement, and for the product whose parts it is about."""
 
 
 def apply_statements(
@@ -30,6 +34,7 @@ def apply_statements(
         if not statement.defect:
             for id_ in statement.ids:
                 by_id[id_].append((number, statement))
+    wholes = _Wholes(inventory)
     used: set[int] = set()
     kept: list[Finding] = []
     aside: list[Suppressed] = []
@@ -38,7 +43,7 @@ def apply_statements(
         meant = [
             (one.time_ns, number, one)
             for number, one in said.items()
-            if any(_names(product, finding, inventory, source) for product in one.products)
+            if any(_names(product, finding, inventory, source, wholes) for product in one.products)
         ]
         used.update(number for _time, number, _one in meant)
         last = max(meant)[2] if meant else None  # two of the same time: the later in order
@@ -48,19 +53,47 @@ def apply_statements(
             aside.append(Suppressed(finding=finding, by=last.place, status=last.status.value, reason=last.reason))
     ids = sorted({id_ for finding in findings for id_ in (finding.id, *finding.aliases)})
     notices = [
-        _why_not(statement, findings, inventory, source, ids) for number, statement in enumerate(statements) if number not in used
+        _why_not(statement, findings, inventory, source, ids, wholes)
+        for number, statement in enumerate(statements)
+        if number not in used
     ]
     return kept, aside, notices
 
 
-def _names(product: Product, finding: Finding, inventory: Inventory, source: str) -> bool:
+def _names(product: Product, finding: Finding, inventory: Inventory, source: str, wholes: _Wholes) -> bool:
     if product.is_image:
         if _image_difference(product, inventory, source):
             return False
         return not product.parts or any(_is_package(part, finding, inventory) for part in product.parts)
-    # A part of a package: the statement is about the part, inside that package or not.
-    parts = product.parts or (product,)
-    return any(_is_package(part, finding, inventory) for part in parts)
+    if not product.parts:
+        return _is_package(product, finding, inventory)
+    # A part of something else: what is true of it there says nothing of it here, unless that is here.
+    return any(_is_package(part, finding, inventory) for part in product.parts) and not wholes.absence(product)
+
+
+class _Wholes:
+    """The packages of an image by name, made when a statement is about parts of a package: is that package there?"""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self._inventory = inventory
+
+    @functools.cached_property
+    def _by_name(self) -> dict[str, list[Package]]:
+        found: dict[str, list[Package]] = defaultdict(list)
+        for package in self._inventory.packages:
+            for name in {package.name, package.source or package.name}:
+                if (purl := find_purl(replace(package, name=name), self._inventory.distribution)) is not None:
+                    found[purl.name].append(package)
+        return found
+
+    def absence(self, product: Product) -> str:
+        """Why `product`, whose parts a statement is about, is not seen in the image; empty when it is."""
+        if product.purl is None:
+            return f"the statement is about parts of {product.text[:80]!r}, which is no package URL"
+        same = self._by_name.get(product.purl.name, ())
+        if any(is_named(product.purl, package, self._inventory.distribution) for package in same[:MAX_COMPARED]):
+            return ""
+        return f"the statement is about parts of {product.text[:80]}, which is not in the image"
 
 
 def _is_package(product: Product, finding: Finding, inventory: Inventory) -> bool:
@@ -103,7 +136,9 @@ def _reference(source: str) -> ImageRef | None:
     return ref if ref.registry or ref.tag else None
 
 
-def _why_not(statement: VexStatement, findings: Sequence[Finding], inventory: Inventory, source: str, ids: list[str]) -> str:
+def _why_not(
+    statement: VexStatement, findings: Sequence[Finding], inventory: Inventory, source: str, ids: list[str], wholes: _Wholes
+) -> str:
     """One line: the statement, that it did nothing, and why."""
     named = f"{statement.place} ({', '.join(statement.ids[:3]) or 'no vulnerability'}, {statement.status})"
     if statement.defect:
@@ -112,14 +147,17 @@ def _why_not(statement: VexStatement, findings: Sequence[Finding], inventory: In
     if not same:
         hint = next((found for id_ in statement.ids if (found := did_you_mean(id_, ids))), "") if len(ids) <= MAX_COMPARED else ""
         return f"{named} matched nothing: the image has no finding of that name" + (f"; {hint}" if hint else "")
-    return f"{named} matched nothing: {_nearest(statement.products, same, inventory, source)}"
+    return f"{named} matched nothing: {_nearest(statement.products, same, inventory, source, wholes)}"
 
 
-def _nearest(products: Iterable[Product], findings: Sequence[Finding], inventory: Inventory, source: str) -> str:
+def _nearest(products: Iterable[Product], findings: Sequence[Finding], inventory: Inventory, source: str, wholes: _Wholes) -> str:
     best: tuple[int, str] | None = None
     for product in products:
         if product.is_image and (other := _image_difference(product, inventory, source)):
             best = min(filter(None, (best, (1, other))))
+            continue
+        if not product.is_image and product.parts and (other := wholes.absence(product)):
+            best = min(filter(None, (best, (10, other))))
             continue
         for part in product.parts or (product,):
             if part.purl is None:
