@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import array
+import sqlite3
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from typer.testing import CliRunner
 from shipwall.adapters.advisory_db import AdvisoryDb
 from shipwall.adapters.advisory_db.writer import rewriting
 from shipwall.adapters.fleet import Fleet
+from shipwall.adapters.fleet.file import _TABLES, APPLICATION_ID, SCHEMA
 from shipwall.cli.app import build_app
 from shipwall.journeys.fleet import count_findings, explain_image, find_images
 from shipwall.journeys.keep import keep_image
@@ -270,3 +273,32 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
         Fleet(other, write=True)
     with pytest.raises(StorageError, match="list an image first"):
         Fleet(tmp_path / "none.db")
+
+
+def test_two_may_make_the_file_at_once_and_a_reader_is_told_that_it_is_not_made(tmp_path: Path) -> None:
+    path = tmp_path / "fleet.db"
+    path.touch()
+    with pytest.raises(StorageError, match="being made"):
+        Fleet(path)
+    first, second = sqlite3.connect(path, isolation_level=None), []
+    first.execute("BEGIN IMMEDIATE")  # another process makes the tables; a reader still sees an empty file
+    asked = threading.Event()
+
+    class Waiting(Fleet):
+        def _make(self) -> tuple[int, int]:
+            asked.set()
+            return super()._make()
+
+    def make() -> None:
+        with Waiting(path, write=True) as fleet:
+            second.append(fleet.counts())
+
+    thread = threading.Thread(target=make)
+    thread.start()
+    assert asked.wait(60)
+    for statement in (*_TABLES.split(";"), f"PRAGMA application_id = {APPLICATION_ID}", f"PRAGMA user_version = {SCHEMA}"):
+        first.execute(statement)
+    first.execute("COMMIT")
+    first.close()
+    thread.join(60)
+    assert second == [{"images": 0, "components": 0, "verdicts": 0}]

@@ -55,7 +55,11 @@ class FleetFile:
             else:
                 uri = f"file:{quote(str(path.absolute()))}?mode=ro"
                 self._connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=60, check_same_thread=False)
-            self._prepare(write=write)
+            try:
+                self._prepare(write=write)
+            except BaseException:
+                self._connection.close()
+                raise
         except (sqlite3.Error, OSError) as error:
             raise StorageError(f"fleet {path}", str(error), "list an image first, or mend the folder") from error
 
@@ -70,21 +74,36 @@ class FleetFile:
         self._connection.close()
 
     def _prepare(self, *, write: bool) -> None:
-        found = self._connection.execute("PRAGMA application_id").fetchone()[0]
-        schema = self._connection.execute("PRAGMA user_version").fetchone()[0]
-        is_empty = not self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if write and is_empty:
-            self._connection.executescript(
-                f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA}; {_TABLES} COMMIT;"
-            )
-            self.path.chmod(0o644)
-        elif (found, schema) != (APPLICATION_ID, SCHEMA):
-            self._connection.close()
+        is_empty = self._is_empty()  # before its numbers, which are written together with the tables
+        found, schema = self._numbers_of_file()
+        if is_empty and not write:
+            raise StorageError(f"fleet {self.path}", "is being made, or was never finished", "list an image first")
+        if is_empty:
+            found, schema = self._make()
+        if (found, schema) != (APPLICATION_ID, SCHEMA):
             raise InputError(
                 f"fleet {self.path}", "is a file of something else, or of another version", "remove it; it is made anew"
             )
         if write:
             self._connection.execute(_INDEX)
+
+    def _is_empty(self) -> bool:
+        return not self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+
+    def _make(self) -> tuple[int, int]:
+        """Make the tables, unless another process did while this one waited for it; what the file then is."""
+        with self._writing() as (execute, _many):
+            if self._is_empty():
+                execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                execute(f"PRAGMA user_version = {SCHEMA}")
+                for statement in _TABLES.split(";"):
+                    execute(statement)
+                self.path.chmod(0o644)
+        return self._numbers_of_file()
+
+    def _numbers_of_file(self) -> tuple[int, int]:
+        execute = self._connection.execute
+        return execute("PRAGMA application_id").fetchone()[0], execute("PRAGMA user_version").fetchone()[0]
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[tuple[Any, Any]]:
