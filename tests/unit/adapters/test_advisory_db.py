@@ -141,6 +141,22 @@ def test_what_is_no_database_is_refused(tmp_path: Path, content: bytes) -> None:
         AdvisoryDb(tmp_path / "none")
 
 
+def test_a_file_of_something_else_is_never_replaced(tmp_path: Path, bundle: tuple[Path, Keys]) -> None:
+    file, keys = bundle
+    text, other = tmp_path / "notes.txt", tmp_path / "other"
+    text.write_bytes(b"notes that somebody still needs\n" * 10)
+    sqlite3.connect(other).execute("CREATE TABLE t (x)").connection.close()
+    for path in (text, other):
+        before = path.read_bytes()
+        with pytest.raises(InputError, match=r"no database|something else"):
+            make_database(path, {"one": [advisory("A-1")]})
+        with pytest.raises(InputError, match=r"no database|something else"):
+            import_bundle(file, path, keys.public("advisories"), allow_older=True)
+        assert path.read_bytes() == before
+    (tmp_path / "empty").touch()
+    assert ids(make_database(tmp_path / "empty", {"one": [advisory("A-1")]})) == ["A-1"]
+
+
 def test_a_damaged_row_is_an_error_not_silence(tmp_path: Path) -> None:
     path = make_database(tmp_path / "db", {"one": [advisory("A-1")]})
     connection = sqlite3.connect(path)

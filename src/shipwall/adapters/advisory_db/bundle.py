@@ -19,7 +19,7 @@ import msgspec
 
 from shipwall.adapters.advisory_db.form import SCHEMA
 from shipwall.adapters.advisory_db.reader import AdvisoryDb
-from shipwall.adapters.advisory_db.writer import publish
+from shipwall.adapters.advisory_db.writer import is_to_take_over, publish
 from shipwall.adapters.files import locked
 from shipwall.model.errors import InputError, ShipwallError, StorageError, TrustError
 from shipwall.supply.dsse import PublicKey, PublicKeys, Signer, sign_envelope, verify_envelope
@@ -80,7 +80,7 @@ def import_bundle(
         database.parent.mkdir(parents=True, exist_ok=True)
         with file.open("rb") as source, locked(database.with_name(f".{database.name}.lock")):
             statement, signers = _read_statement(source, keys, str(file))
-            if not allow_older:
+            if is_to_take_over(database) and not allow_older:
                 _refuse_older(statement, database, str(file))
             fresh = database.with_name(f".{database.name}.new")
             try:
@@ -144,8 +144,8 @@ def _refuse_older(statement: Statement, database: Path, thing: str) -> None:
     try:
         with AdvisoryDb(database) as held:
             newest = max((max(one.time_ns, one.checked_ns) for one in held.feeds()), default=0)
-    except ShipwallError:
-        return
+    except StorageError:
+        return  # a damaged one is what an import mends
     if statement.time_ns < newest:
         raise TrustError(thing, "is older than the database in force", "take it all the same: --allow-older", step="5 age")
 

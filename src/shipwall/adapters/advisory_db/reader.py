@@ -48,7 +48,9 @@ class AdvisoryDb:
             found = self._connection.execute("PRAGMA application_id").fetchone()[0]
             schema = self._connection.execute("PRAGMA user_version").fetchone()[0]
         except sqlite3.Error as error:
-            raise InputError(f"advisory database {path}", f"is no database: {error}", "make it: shipwall db update") from error
+            raise InputError(
+                f"advisory database {path}", f"is no database: {error}", "remove it, then make it: shipwall db update"
+            ) from error
         if found != APPLICATION_ID:
             self.close()
             raise InputError(f"advisory database {path}", "is a database of something else", "name another file")

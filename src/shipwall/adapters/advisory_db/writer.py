@@ -31,7 +31,7 @@ from shipwall.adapters.advisory_db.form import (
 from shipwall.adapters.advisory_db.reader import AdvisoryDb
 from shipwall.adapters.files import locked, sync_folder
 from shipwall.model.advisory import Advisory, Affected
-from shipwall.model.errors import InputError, ShipwallError, StorageError
+from shipwall.model.errors import InputError, StorageError
 from shipwall.model.finding import Exploited
 from shipwall.model.package import Skipped
 from shipwall.supply.advisories import Item
@@ -48,7 +48,8 @@ _WORTH_VACUUM = 4  # part of the file that is free
 def rewriting(path: Path) -> Iterator[DbWriter]:
     """A writer on a copy of the database at `path` (an empty one where there is none), which takes its place when the block ends well.
 
-    *Raises* StorageError: disk full, read-only, not ours. *On failure*: the old file stays as it was.
+    *Raises* StorageError: disk full, read-only; InputError: a file of something else is there. *On failure*: that file
+    stays as it was.
     """
     fresh = path.with_name(f".{path.name}.new")
     try:
@@ -56,7 +57,8 @@ def rewriting(path: Path) -> Iterator[DbWriter]:
         with locked(path.with_name(f".{path.name}.lock")):
             fresh.unlink(missing_ok=True)  # what a writer that died left behind
             try:
-                _copy(path, fresh)
+                if is_to_take_over(path):
+                    shutil.copyfile(path, fresh)
                 writer = DbWriter(fresh)
                 try:
                     yield writer
@@ -70,14 +72,18 @@ def rewriting(path: Path) -> Iterator[DbWriter]:
         raise StorageError(f"advisory database {path}", str(error), "free space or mend the folder, then try again") from error
 
 
-def _copy(path: Path, fresh: Path) -> None:
-    """Begin with the feeds of the old database; one of another form cannot be taken over and is begun anew."""
-    if path.exists():
-        try:
-            AdvisoryDb(path).close()
-        except ShipwallError:
-            return
-        shutil.copyfile(path, fresh)
+def is_to_take_over(path: Path) -> bool:
+    """Whether a database lies at `path` whose feeds can be taken over; one of another form, or damaged, cannot and is begun anew.
+
+    *Raises* InputError for a file of something else: it is not ours to replace.
+    """
+    if not path.exists() or not path.stat().st_size:
+        return False
+    try:
+        AdvisoryDb(path).close()
+    except StorageError:
+        return False
+    return True
 
 
 def publish(fresh: Path, path: Path) -> None:
