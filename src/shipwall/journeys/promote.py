@@ -109,9 +109,14 @@ def load_policy(path: Path) -> Policy:
         raise StorageError(str(path), error.strerror or str(error), "name a readable policy file") from error
 
     def read_beside(name: str) -> bytes:
-        place = (folder / name).resolve()
+        try:
+            place = (folder / name).resolve()
+        except (OSError, RuntimeError) as error:  # links in a circle
+            raise InputError(f"{path}: {name}", str(error), "put the file itself there") from error
         if not place.is_relative_to(folder):
             raise InputError(f"{path}: {name}", "is a link that leads out of the policy's folder", "put the file itself there")
+        if place.exists() and not place.is_file():  # a pipe would keep whoever reads waiting
+            raise InputError(f"{path}: {name}", "is no regular file", "put the file itself there")
         return read_bounded(place, MAX_VEX_BYTES)
 
     return parse_policy(data, str(path), read_beside)
