@@ -216,7 +216,9 @@ def find(
     from shipwall.adapters.instance import find_instance
     from shipwall.journeys.fleet import find_images
     from shipwall.model.errors import UndecidedError
+    from shipwall.supply.fleet import parse_query
 
+    parse_query(query)  # what is no query is said first, whatever is kept
     with Fleet(find_instance(state).fleet) as fleet:
         answer = find_images(fleet, query)
     if output is Output.JSON:

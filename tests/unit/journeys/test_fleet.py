@@ -302,3 +302,10 @@ def test_two_may_make_the_file_at_once_and_a_reader_is_told_that_it_is_not_made(
     first.close()
     thread.join(60)
     assert second == [{"images": 0, "components": 0, "verdicts": 0}]
+
+
+def test_what_is_no_query_is_told_before_what_is_not_kept(tmp_path: Path) -> None:
+    for query, code in (("openssl <", 3), ("openssl", 8)):
+        result = CliRunner().invoke(build_app(), ["image", "find", query, "--state", str(tmp_path), "--output", "json"])
+        assert isinstance(result.exception, ShipwallError)
+        assert (result.exception.exit_code, result.stdout) == (code, "")
