@@ -1007,14 +1007,19 @@ static __always_inline bool is_dull_call(struct scratch *scratch, struct task_st
 	return !may_match(filtering.key, atoms_of(filtering.key, FIRST) | atoms_of(filtering.key, SECOND));
 }
 
-/* Whether it is by the string of `place` as well, which has just been appended, with `length` bytes. */
-static __always_inline bool is_dull_string(struct scratch *scratch, __u32 place, __u32 length, struct filtering filtering)
+/* Whether it is by the string of `place` as well, which has just been appended, with `length` bytes. A path that starts below a folder
+ * (`start` bytes long: after chroot even an absolute one does) is not what the caller's memory says: nothing is certain of it. */
+static __always_inline bool is_dull_string(struct scratch *scratch, __u32 place, __u32 start, __u32 length, struct filtering filtering)
 {
 	__u32 end = offsetof(struct scratch, record) + ((struct shipwall_header *)scratch->record)->size;
+	__u64 atoms = atoms_of(filtering.key, place);
 
-	if (!atoms_of(filtering.key, place))
+	if (!atoms)
 		return 0;
-	see_string(filtering.key, place, end - length, length);
+	if (start > 1)
+		scratch->may |= atoms;
+	else
+		see_string(filtering.key, place, end - length, length);
 	return !may_match(filtering.key, place == FIRST ? atoms_of(filtering.key, SECOND) : 0);
 }
 
@@ -1044,10 +1049,10 @@ int BPF_PROG(on_call, struct pt_regs *regs, long ret)
 	for (int i = 0; i < 6; i++)
 		record->arguments[i] = arguments[i];
 	put_asked(scratch, task, shape, 0, &record->first_start_length, &record->first_length, program);
-	if (filtering.number && is_dull_string(scratch, FIRST, record->first_length, filtering))
+	if (filtering.number && is_dull_string(scratch, FIRST, record->first_start_length, record->first_length, filtering))
 		return dismiss(watch, SHIPWALL_KIND_CALL);
 	put_asked(scratch, task, shape, 1, &record->second_start_length, &record->second_length, program);
-	if (filtering.number && is_dull_string(scratch, SECOND, record->second_length, filtering))
+	if (filtering.number && is_dull_string(scratch, SECOND, record->second_start_length, record->second_length, filtering))
 		return dismiss(watch, SHIPWALL_KIND_CALL);
 	if (!has_room(scratch)) { /* four whole paths: nothing else of this call is worth as much */
 		record->bits = SHIPWALL_CALL_TRUNCATED;

@@ -68,6 +68,14 @@ for target in ("/etc/shadow", "x", "/etc/", ""):
 for first in (PLACE + "/shadow", "shadow", PLACE + "//shadow", PLACE + "/./shadow"):
     attempt(os.link, first, "hard")
     attempt(os.unlink, "hard")
+outside = os.open("/", os.O_RDONLY)
+os.chroot(PLACE)
+attempt(os.link, "/shadow", "/hard")
+attempt(os.unlink, "/hard")
+os.fchdir(outside)
+os.chroot(".")
+os.chdir(PLACE)
+os.close(outside)
 for mode in (0o600, 0o4700):
     attempt(os.chmod, PLACE + "/plain", mode)
 attempt(os.chown, PLACE + "/plain", 1000, -1)

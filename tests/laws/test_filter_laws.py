@@ -347,7 +347,7 @@ def test_the_public_stable_rules_are_lowered_as_far_as_they_should() -> None:
 
 
 def test_what_is_not_certain_forbids_nothing() -> None:
-    """A path of bytes beyond ASCII, one that user space normalises, and none at all: `not` must not drop them."""
+    """A path of bytes beyond ASCII, one that user space normalises or that starts in another root, and none at all."""
     opened = Open(seq=1, time_ns=1, cgroup_id=1, pid=1, tid=1, ppid=1, ns_pid=1, uid=0, gid=0, comm="x", ret=3, syscall="openat",
                   path="/tmp/\u00fc/x", asked="", flags=0, resolved=True)  # fmt: skip
     header = ("seq", "time_ns", "cgroup_id", "pid", "tid", "ppid", "ns_pid", "uid", "gid", "comm")
@@ -358,7 +358,10 @@ def test_what_is_not_certain_forbids_nothing() -> None:
         asked=("/etc/../tmp/x", "y"),
         paths=("/tmp/x", "/y"),
     )
+    jailed = _with(linked, {"asked": ("/shadow", "/y"), "paths": ("/etc/shadow", "/etc/y")})  # after chroot to /etc
     for condition, event in (
+        ("evt.type = link and evt.arg.oldpath = /etc/shadow", jailed),
+        ("evt.type = link and not evt.arg.oldpath startswith /shadow", jailed),
         ("evt.is_open_read = true and not fd.name endswith .pem", opened),
         ("evt.is_open_read = true and not fd.name endswith .pem", _with(opened, {"path": "", "asked": "x.pem"})),
         ("evt.type = link and not evt.arg.oldpath startswith /etc", linked),
@@ -368,6 +371,15 @@ def test_what_is_not_certain_forbids_nothing() -> None:
         )
         assert evaluate(rules.rules[0].condition, look_up(Facts(event, ProcessTable(), _Known(), "n")))
         assert passes(lower(rules), view_of(event)), condition
+
+
+def test_a_name_of_bytes_that_are_no_text_is_not_dropped_by_its_beginning() -> None:
+    """User space writes the byte 255 as `\\xff`, and a rule may ask for that."""
+    opened = Open(seq=1, time_ns=1, cgroup_id=1, pid=1, tid=1, ppid=1, ns_pid=1, uid=0, gid=0, comm="x", ret=3, syscall="openat",
+                  path=r"/t\xff", asked="", flags=0, resolved=True)  # fmt: skip
+    rules = _rules([Compare(Field("fd.name"), "startswith", (Value(r"/t\xf", True),))])
+    assert evaluate(rules.rules[0].condition, look_up(Facts(opened, ProcessTable(), _Known(), "n")))
+    assert passes(lower(rules), view_of(opened)._replace(strings=(None, None, b"/t\xff")))
 
 
 # --- the parts ---

@@ -73,8 +73,10 @@ def view_of(event: Event) -> View:
         for index, value in enumerate(event.raw):
             numbers[FILTER_NUMBERS[f"argument_{index}"]] = value - (1 << 64) if value >> 63 else value
         described = CALLS_BY_NAME[event.syscall].of_kind("path", "text")[:2]
-        for place, (asked, _) in enumerate(zip(event.asked, described, strict=False)):
-            strings[place] = _bytes(asked)
+        for place, (asked, path, parameter) in enumerate(zip(event.asked, event.paths, described, strict=False)):
+            # below a folder, after chroot even an absolute one; the automaton itself finds what is relative or to be normalised uncertain
+            is_moved = parameter.kind == "path" and asked.startswith("/") and path != asked
+            strings[place] = None if is_moved else _bytes(asked)
     if isinstance(event, Module | Mount | Namespace) and event.act:
         name = event.act
     return View(NUMBERS.get(name, -1), numbers, (strings[0], strings[1], strings[2]))

@@ -57,7 +57,8 @@ def patterns_of(leaf: Compare, source: Source) -> list[Pattern] | None:
     found: list[Pattern] = []
     for value in leaf.values:
         text = value.text
-        if not text or not text.isascii() or "\0" in text or len(text) > MAX_LITERAL:
+        # user space writes bytes that are no text as `\\xff`: a backslash may stand for one
+        if not text or not text.isascii() or "\0" in text or "\\" in text or len(text) > MAX_LITERAL:
             return None
         made = _PARTS[source.part](leaf.operator, text)
         if made is None:
