@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from shipwall.adapters.instance import Instance
 from shipwall.adapters.journal import Journal
-from shipwall.adapters.supervise import read_process
+from shipwall.adapters.supervise import ProcessRecord, read_process
 from shipwall.journeys.cleanup import clean_up
 from shipwall.journeys.file_guard import FileGuard, take_away
-from shipwall.kernel.file_guard_loop import Unmarked
+from shipwall.kernel.file_guard_loop import PACKET_BYTES, Ask, Unmarked
 from shipwall.model.errors import InputError, KernelError
 from shipwall.runtime.file_refusals import FileRefusal
 
@@ -268,3 +271,33 @@ def test_cleanup_finds_it_in_the_journal(container: Container) -> None:
         (done,) = clean_up(instance).done
         assert done.act == "guard-files"
         assert container.ask("attempt('/etc/secret')") == "done"
+
+
+def test_a_container_let_go_while_its_opens_wait_does_not_end_the_guard(
+    guard: FileGuard, container: Container, place: Path
+) -> None:
+    """Question and open come to the guard in one round, the question first: it stands still meanwhile."""
+    put(guard, container, "fd.name = /etc/secret")
+    pid = msgspec.json.decode((place / "process.json").read_bytes(), type=ProcessRecord).pid
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asker:
+        asker.settimeout(10)
+        asker.connect(str(place / "socket"))
+        asker.send(msgspec.json.encode(Ask("state")))
+        assert asker.recv(PACKET_BYTES)
+        os.kill(pid, signal.SIGSTOP)
+        _wait(f"/proc/{pid}/stat", ") T ")
+        asker.send(msgspec.json.encode(Ask("release", "c")))
+        container.send("attempt('/etc/secret')")
+        _wait(f"/proc/{container.process.pid}/stack", "fanotify")
+        os.kill(pid, signal.SIGCONT)
+        assert asker.recv(PACKET_BYTES)
+    assert container.ask("1") == "EPERM"  # what waited was answered before
+    assert guard.states() == ()
+
+
+def _wait(path: str, text: str) -> None:
+    """Until the file says so."""
+    until = time.monotonic() + 10
+    while text not in Path(path).read_text():
+        assert time.monotonic() < until
+        time.sleep(0.01)

@@ -7,12 +7,14 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 from tests.kernel.test_file_guard import Container
 from tests.kernel.test_prevent import CONNECT, facts
 
 from shipwall.adapters.instance import Instance
+from shipwall.adapters.supervise import ProcessRecord, stop_process
 from shipwall.agent.acting import Acting
 from shipwall.agent.preventing import Preventing
 from shipwall.journeys.cleanup import clean_up
@@ -94,3 +96,24 @@ def test_rules_follow_containers_and_modes(instance: Instance, container: Contai
     assert container.ask(CONNECT) != 1
     again.close()
     assert said == []
+
+
+def test_what_the_file_guard_refused_is_refused_again_after_it_was_killed(
+    instance: Instance, container: Container, folder: Path
+) -> None:
+    said: list[str] = []
+    acting = Acting("n", lambda _message: None, said.append, lambda _plan, _alert: None, lambda now_ns: now_ns)
+    known = replace(facts(container, folder), state="running")
+    made = Preventing(instance, rules().rules, lambda _rule, _container: "enforce", acting, lambda _alert: None, said.append)
+    made.meet(known)
+    assert container.ask("attempt('/etc/secret')") == "EPERM"
+    guard = msgspec.json.decode((instance.file_guard / "process.json").read_bytes(), type=ProcessRecord)
+    assert stop_process(guard, 0)
+    assert container.ask("attempt('/etc/secret')") == "done"
+    for seconds in (1, 2):  # found out, put in force again
+        made.tick("n", [known.id], seconds * 1_000_000_000)
+    assert container.ask("attempt('/etc/secret')") == "EPERM"
+    assert container.ask(CONNECT) == 1
+    made.close()
+    assert len(said) == 1
+    assert acting.counts()[1] == {"deny: the file guard ended": 1}

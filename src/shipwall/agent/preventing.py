@@ -52,6 +52,7 @@ class Preventing:
         self._planned: dict[str, tuple[ContainerFacts, tuple[str, ...]]] = {}
         self._put: dict[str, Prevention] = {}
         self._told: dict[tuple[str, str, str], int] = {}
+        self._put_ns = -_AGAIN_NS
 
     def settle(self, running: Mapping[str, int]) -> None:
         """Containers that run now, id → cgroup id: what an earlier agent put in force for others ends. Raises KernelError."""
@@ -73,6 +74,7 @@ class Preventing:
         with self._lock:
             for container in set(self._met) - set(running):
                 self._forget(container)
+            self._put_again(now_ns)
             for facts in self._met.values():
                 self._plan(facts)
             refused = list(self._preventer.refused()) if self._preventer is not None else []
@@ -111,6 +113,18 @@ class Preventing:
             if one.what in {"all", "network", "files"}:
                 self._say(f"not refused in {facts.name}: {one.what}: {one.reason}")
                 self._acting.miss("deny", f"{one.what} cannot be guarded")
+
+    def _put_again(self, now_ns: int) -> None:
+        """When the file guard has gone, all containers are without it: put everything in force anew, once in a while."""
+        preventer = self._preventer
+        if preventer is None or not preventer.files_lost or now_ns - self._put_ns < _AGAIN_NS:
+            return
+        self._say(f"no file was refused any more: the file guard {preventer.files_lost}; it is started again")
+        self._acting.miss("deny", "the file guard ended")
+        preventer.files_lost = ""
+        self._put_ns = now_ns
+        self._planned.clear()
+        self._put.clear()
 
     def _forget(self, container: str) -> None:
         self._met.pop(container, None)

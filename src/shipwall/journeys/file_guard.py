@@ -25,6 +25,10 @@ from shipwall.runtime.file_refusals import FileRefusal
 TIMEOUT_S = 5.0
 
 
+class GuardEndedError(KernelError):
+    """The guard is no more: nothing is refused in any container."""
+
+
 class FileGuard:
     """The guard with its traces in `folder` (short: a socket lies there). Close it, or leave `with`: what it refuses stays refused."""
 
@@ -91,7 +95,7 @@ class FileGuard:
             why = "ended: opens are allowed"
         if not packet:
             take_away(self._folder)
-            raise KernelError("file guard", why, "it is started again with the next container")
+            raise GuardEndedError("file guard", why, "it is started again with the next container")
         said = msgspec.json.decode(packet, type=Said)
         if said.error:
             raise KernelError("file guard", said.error)

@@ -14,7 +14,7 @@ from typing import NamedTuple, Self
 
 from shipwall.adapters.instance import Instance
 from shipwall.adapters.journal import Journal
-from shipwall.journeys.file_guard import FileGuard
+from shipwall.journeys.file_guard import FileGuard, GuardEndedError
 from shipwall.kernel.cgroups import find_path, unified_mount
 from shipwall.kernel.network_guard import NetworkGuard
 from shipwall.model.container import ContainerFacts
@@ -58,6 +58,8 @@ class Preventer:
         self._cgroups: dict[str, int] = {}
         self.untold = 0
         """Refused opens that nobody could be told about."""
+        self.files_lost = ""
+        """Why the file guard has gone, and with it what it refused in every container. Whoever puts all in force again empties it."""
         if instance.network_guard.exists():
             self._need_network()
         if (instance.file_guard / "process.json").exists():
@@ -81,7 +83,7 @@ class Preventer:
                 state = self._need_files().guard(container.id, container.pid, path, wanted.files)
                 found += [NotInForce(container.id, unmarked.mount, unmarked.reason) for unmarked in state.unmarked]
         except ShipwallError as error:
-            self._let_go_of_files()
+            self._let_go_of_files(error)
             found.append(NotInForce(container.id, "files", error.line()))
         return found
 
@@ -93,8 +95,8 @@ class Preventer:
         if self._files is not None:
             try:
                 self._files.release(container)
-            except ShipwallError:
-                self._let_go_of_files()
+            except ShipwallError as error:
+                self._let_go_of_files(error)
 
     def keep_only(self, running: Mapping[str, int]) -> None:
         """Take off everything that is in force for others than these (container id → cgroup id): put there by an earlier agent."""
@@ -117,8 +119,8 @@ class Preventer:
         if self._files is not None:
             try:
                 opens, untold = self._files.take()
-            except ShipwallError:
-                self._let_go_of_files()
+            except ShipwallError as error:
+                self._let_go_of_files(error)
                 return
             self.untold += untold
             for one in opens:
@@ -136,8 +138,10 @@ class Preventer:
                 self._files = FileGuard(self._instance.file_guard)
         return self._files
 
-    def _let_go_of_files(self) -> None:
+    def _let_go_of_files(self, error: ShipwallError | None = None) -> None:
         """After it failed: the next container starts another guard."""
+        if isinstance(error, GuardEndedError):
+            self.files_lost = error.reason
         if self._files is not None:
             self._files.close()
             self._files = None

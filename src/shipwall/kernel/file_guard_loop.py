@@ -244,7 +244,7 @@ class Loop:
                     asker, _ = self._listener.accept()
                     self._askers[asker.fileno()] = asker
                     self._poll.register(asker.fileno(), select.EPOLLIN)
-                else:
+                elif fd in self._askers:  # else its group was let go for a question of the same round
                     self._hear(self._askers[fd])
                     if not self._askers and not self._guarded:
                         return
