@@ -301,3 +301,17 @@ def _wait(path: str, text: str) -> None:
     while text not in Path(path).read_text():
         assert time.monotonic() < until
         time.sleep(0.01)
+
+
+def test_no_file_of_a_container_stops_the_guard(guard: FileGuard, container: Container) -> None:
+    """Names of any bytes, a pipe nobody writes to, a file whose lease an open would have to break."""
+    put(guard, container, "fd.name startswith /etc/inner/")
+    assert container.ask(r"attempt(b'/etc/inner/\xff\n', os.O_CREAT | os.O_RDWR)") == "EPERM"
+    assert container.ask(r"[os.mkfifo('/etc/pipe'), attempt('/etc/pipe', os.O_RDWR)][1]") == "done"
+    assert container.ask("libc.signal(29, ctypes.c_void_p(1))") == 0  # SIGIO says that a lease ought to end
+    assert container.ask("[os.mknod('/tmp/leased'), os.link('/tmp/leased', '/tmp/other')]") == [None, None]
+    lease = "__import__('fcntl').fcntl(os.open('/tmp/leased', os.O_RDWR), 1024, 1)"
+    assert container.ask(lease) == 0
+    assert container.ask("attempt('/tmp/leased', os.O_RDONLY | os.O_NONBLOCK)") == "EPERM"
+    assert len(guard.states()) == 1
+    assert container.ask("attempt('/etc/inner/key')") == "EPERM"

@@ -54,7 +54,8 @@ class Group:
     def __init__(self) -> None:
         """Raises KernelError: needs CAP_SYS_ADMIN and CONFIG_FANOTIFY_ACCESS_PERMISSIONS."""
         flags = _CLASS_CONTENT | _CLOEXEC | _UNLIMITED_QUEUE | _UNLIMITED_MARKS | _REPORT_TID | _NONBLOCK
-        self.fd = int(_libc.fanotify_init(flags, os.O_RDONLY | os.O_CLOEXEC | os.O_LARGEFILE))
+        # Not blocking: the kernel opens each file for us, and a lease that a container took on one would keep us waiting for 45 s.
+        self.fd = int(_libc.fanotify_init(flags, os.O_RDONLY | os.O_CLOEXEC | os.O_LARGEFILE | os.O_NONBLOCK))
         if self.fd < 0:
             raise _error("group", ctypes.get_errno())
 
@@ -80,7 +81,7 @@ class Group:
         """The opens that wait, at most 64. Each must be answered."""
         try:
             data = os.read(self.fd, _READ_BYTES)
-        except BlockingIOError:
+        except OSError:  # nothing waits; or the kernel could not open the file for us, and has denied that open itself
             return
         for at in range(0, len(data), _EVENT.size):
             _, _, _, _, mask, fd, tid = _EVENT.unpack_from(data, at)
