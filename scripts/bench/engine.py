@@ -32,7 +32,12 @@ COUNT = 20
 IMAGE = "shipwall-bench/busybox"
 RULE = "Sensitive file read"
 POLICY = ResponsePolicy(
-    entries=(Entry(steps=("freeze",), rules=(RULE,)),), frozen_per_service=10**6, frozen_per_node=10**6, cooldown_ns=0
+    entries=(Entry(steps=("freeze",), rules=(RULE,)),),
+    frozen_per_service=10**6,
+    frozen_per_node=10**6,
+    plans=10**6,
+    cooldown_ns=0,
+    rule_cooldown_ns=0,
 )
 MAIN = "mkfifo /run/in; while :; do read -r line < /run/in && cat /etc/shadow > /dev/null; done"
 

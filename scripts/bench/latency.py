@@ -40,7 +40,12 @@ SETTLE_S = 0.005
 ALERTING = "Namespace made or entered"
 KILLING = "Program not in the image executed"
 POLICY = ResponsePolicy(
-    entries=(Entry(steps=("freeze",), rules=(ALERTING,)),), frozen_per_service=10**6, frozen_per_node=10**6, cooldown_ns=0
+    entries=(Entry(steps=("freeze",), rules=(ALERTING,)),),
+    frozen_per_service=10**6,
+    frozen_per_node=10**6,
+    plans=10**6,
+    cooldown_ns=0,
+    rule_cooldown_ns=0,
 )
 BUSY = 4
 
