@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -13,11 +14,12 @@ import typer
 from shipwall.cli.output import console, neutral
 
 if TYPE_CHECKING:
-    from shipwall.model.wire import AnyMessage, Message
+    from shipwall.model.wire import AnyMessage, CommandResult, Message
 
 StateOption = Annotated[Path | None, typer.Option("--state", help="state folder; default $SHIPWALL_STATE, else the system's")]
 LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="newest rows")]
 Row = dict[str, Any]
+COMMAND_TIMEOUT_S = 75.0  # the server gives up after 60
 
 
 def ask(state: Path | None, message: Message, timeout_s: float = 15.0) -> AnyMessage:
@@ -33,6 +35,18 @@ def ask(state: Path | None, message: Message, timeout_s: float = 15.0) -> AnyMes
         thing, _colon, rest = answer.error.partition(": ")
         raise RemoteError(thing, rest or "refused")
     return answer
+
+
+def order(state: Path | None, action: str, reason: str, *, target: str = "", plan: str = "") -> CommandResult:
+    """What the agent did about a container (`target`) or a plan that waits, in the name of whoever calls. Raises RemoteError."""
+    from shipwall.model.errors import RemoteError
+    from shipwall.model.wire import Command, CommandResult
+
+    command = Command(id=secrets.token_hex(8), action=action, target=target, actor=claimed_actor(), reason=reason, plan=plan)
+    result = ask(state, command, COMMAND_TIMEOUT_S)
+    if not isinstance(result, CommandResult):
+        raise RemoteError("server", f"answered with {type(result).__name__}", "install the same version of both")
+    return result
 
 
 def ask_rows(state: Path | None, what: str, where: dict[str, str] | None = None, limit: int = 1000) -> list[Row]:

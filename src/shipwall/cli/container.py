@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from shipwall.cli.answers import LimitOption, StateOption, ask, ask_rows, claimed_actor, local_time, print_table, short
+from shipwall.cli.answers import LimitOption, StateOption, ask_rows, local_time, order, print_table, short
 from shipwall.cli.output import Output, OutputOption, console, neutral, print_json
 
 app = typer.Typer(help="Containers: list, freeze, thaw, destroy.", no_args_is_help=True)
 
 Target = Annotated[str, typer.Argument(help="name, id, or how the id begins")]
 Reason = Annotated[str, typer.Option(help="why, for whoever reads the audit")]
-COMMAND_TIMEOUT_S = 75.0  # the server gives up after 60
 
 
 @app.command("list")
@@ -87,13 +85,7 @@ def destroy(
 
 def _act(action: str, target: str, reason: str, state: Path | None, output: Output) -> None:
     """Exit code 1 when the agent tried and could not."""
-    from shipwall.model.errors import RemoteError
-    from shipwall.model.wire import Command, CommandResult
-
-    command = Command(id=secrets.token_hex(8), action=action, target=target, actor=claimed_actor(), reason=reason)
-    result = ask(state, command, COMMAND_TIMEOUT_S)
-    if not isinstance(result, CommandResult):
-        raise RemoteError("server", f"answered with {type(result).__name__}", "install the same version of both")
+    result = order(state, action, reason, target=target)
     if output is Output.JSON:
         print_json({"action": action, "target": target, "done": result.done, "detail": result.detail})
     else:

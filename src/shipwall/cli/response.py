@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shipwall.cli.answers import LimitOption, Row, StateOption, ask, ask_rows, claimed_actor, local_time, print_table, short
+from shipwall.cli.answers import LimitOption, Row, StateOption, ask_rows, local_time, order, print_table, short
 from shipwall.cli.output import Output, OutputOption, console, neutral, print_json
 from shipwall.cli.rule import pointing
 
@@ -21,7 +20,6 @@ app = typer.Typer(help="Which alert leads to which plan: set, check, dry run; ap
 
 Reason = Annotated[str, typer.Option(help="why, for whoever reads the audit")]
 PlanArgument = Annotated[str, typer.Argument(help="id of the plan, from `shipwall response list`")]
-COMMAND_TIMEOUT_S = 75.0
 REHEARSED = 10_000
 
 
@@ -153,13 +151,7 @@ def reject(plan: PlanArgument, reason: Reason, state: StateOption = None, output
 
 def _decide(action: str, plan: str, reason: str, state: Path | None, output: Output) -> None:
     """Exit code 1 when the agent tried and could not."""
-    from shipwall.model.errors import RemoteError
-    from shipwall.model.wire import Command, CommandResult
-
-    command = Command(id=secrets.token_hex(8), action=action, target="", actor=claimed_actor(), reason=reason, plan=plan)
-    result = ask(state, command, COMMAND_TIMEOUT_S)
-    if not isinstance(result, CommandResult):
-        raise RemoteError("server", f"answered with {type(result).__name__}", "install the same version of both")
+    result = order(state, action, reason, plan=plan)
     if output is Output.JSON:
         print_json({"action": action, "plan": plan, "done": result.done, "detail": result.detail})
     else:
