@@ -115,7 +115,7 @@ class Agent:
         self.core = Core("n", Watch(parse_rules(rules, "r.yaml"), "n"), lambda _digest: None)
         self.core.modes_known({}, is_enforcing=True)
         boot_ns = sensor.boot_ns if sensor is not None else lambda time_ns: time_ns
-        self.acting = Acting("n", self.told.append, lambda _line: None, lambda plan, _alert: self.later.append(plan.id), boot_ns)
+        self.acting = Acting(self.told.append, lambda _line: None, lambda plan, _alert: self.later.append(plan.id), boot_ns)
         self.acting.responder = Responder(
             engine=Engine(folder / "no.sock"),
             journal=Journal(folder / "journal.jsonl"),

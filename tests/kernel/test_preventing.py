@@ -68,7 +68,7 @@ def test_rules_follow_containers_and_modes(instance: Instance, container: Contai
     said: list[str] = []
     alerts: list[Alert] = []
     mode = ["monitor"]
-    acting = Acting("n", lambda _message: None, said.append, lambda _plan, _alert: None, lambda now_ns: now_ns)
+    acting = Acting(lambda _message: None, said.append, lambda _plan, _alert: None, lambda now_ns: now_ns)
     known = replace(facts(container, folder), state="running")
     made = Preventing(instance, rules().rules, lambda _rule, _container: mode[0], acting, alerts.append, said.append)
     made.settle({})
@@ -102,7 +102,7 @@ def test_what_the_file_guard_refused_is_refused_again_after_it_was_killed(
     instance: Instance, container: Container, folder: Path
 ) -> None:
     said: list[str] = []
-    acting = Acting("n", lambda _message: None, said.append, lambda _plan, _alert: None, lambda now_ns: now_ns)
+    acting = Acting(lambda _message: None, said.append, lambda _plan, _alert: None, lambda now_ns: now_ns)
     known = replace(facts(container, folder), state="running")
     made = Preventing(instance, rules().rules, lambda _rule, _container: "enforce", acting, lambda _alert: None, said.append)
     made.meet(known)

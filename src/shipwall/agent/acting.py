@@ -17,9 +17,9 @@ from shipwall.journeys.respond import Outcome, Responder
 from shipwall.kernel.signals import NotSignalledError, Signals
 from shipwall.model.alert import Alert
 from shipwall.model.container import ContainerFacts
-from shipwall.model.wire import AlertRaised, Message, ResponseStep
+from shipwall.model.wire import AlertRaised, Message
 from shipwall.response.act import FAILED, GONE, NO_ENGINE, NOT_ALLOWED, OTHER, PROTECTED, Order, Withheld
-from shipwall.response.plan import Declined, Past, Plan, plan_response, render_plan
+from shipwall.response.plan import Declined, Past, Plan, past_of, plan_response, render_plan, told_step
 from shipwall.response.policy import ResponsePolicy
 
 _CAUSES = {"gone": GONE, "other": OTHER, "protected": PROTECTED, "not-allowed": NOT_ALLOWED}
@@ -34,13 +34,11 @@ class Acting:
 
     def __init__(
         self,
-        node: str,
         tell: Callable[[Message], None],
         say: Callable[[str], None],
         jobs: Callable[[Plan, Alert], None],
         boot_ns: Callable[[int], int],
     ) -> None:
-        self.node = node
         self.policy = ResponsePolicy()
         self.functions: dict[str, str] = {}
         self.responder: Responder | None = None
@@ -149,23 +147,11 @@ class Acting:
         plan = plan_response(alert, self.policy, facts, now_ns, self._observed.values())
         if isinstance(plan, Declined):
             return
-        self._observed[plan.container] = Past(
-            plan=plan.id, container=plan.container, service=plan.service, created_ns=now_ns, is_frozen=False, rule=plan.rule
-        )
+        self._observed[plan.container] = past_of(plan, is_frozen=False)
         self.count("would freeze")
         self._say(f"function response only observes; it would do: {render_plan(plan)}")
         for step in plan.steps:
-            self._tell(
-                ResponseStep(
-                    node=self.node,
-                    plan=plan.id,
-                    alert=plan.alert,
-                    container=plan.container,
-                    step=step,
-                    status="observed",
-                    time_ns=now_ns,
-                )
-            )
+            self._tell(told_step(plan, step, "observed", now_ns))
 
     def _declined(self, declined: Declined, alert: Alert, now_ns: int) -> None:
         """Count it; say it once in a while for each container and reason, on the alert too."""

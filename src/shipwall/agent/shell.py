@@ -126,7 +126,7 @@ class Agent:
         self.sensor = Sensor() if settings.sensor else None
         self.pulse: Pulse | None = None
         self.acts = Acts()
-        self.acting = Acting(self.node, self.outbox.put, say, self._later, self._boot_ns)
+        self.acting = Acting(self.outbox.put, say, self._later, self._boot_ns)
         self.preventing = Preventing(self.instance, watch.rules.rules, self._mode_of, self.acting, self._refused, say)
         self.policy_file = settings.response or response_policy_path(self.instance)
         self._policy_mark: tuple[int, int, int] | None = None

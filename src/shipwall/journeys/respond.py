@@ -38,8 +38,8 @@ from shipwall.model.container import ContainerFacts
 from shipwall.model.digest import ImageIdentity
 from shipwall.model.errors import InputError, RemoteError, ShipwallError, StorageError
 from shipwall.model.event import AnyEvent
-from shipwall.model.wire import Command, CommandResult, EvidenceStored, Message, ResponseStep
-from shipwall.response.plan import Past, Plan, plan_command
+from shipwall.model.wire import Command, CommandResult, EvidenceStored, Message
+from shipwall.response.plan import Past, Plan, past_of, plan_command, told_step
 
 MAX_TRIES = 5
 
@@ -148,15 +148,7 @@ class Responder:
         with self._guard:
             waiting = {asked.plan.id: asked.plan for asked in self._waiting.values()}
             return tuple(
-                Past(
-                    plan=plan.id,
-                    container=plan.container,
-                    service=plan.service,
-                    created_ns=plan.created_ns,
-                    is_frozen=self._frozen.get(plan.container) == plan.id,
-                    is_waiting=plan.id in waiting,
-                    rule=plan.rule,
-                )
+                past_of(plan, is_frozen=self._frozen.get(plan.container) == plan.id, is_waiting=plan.id in waiting)
                 for plan in (*self._known.values(), *waiting.values())
                 if plan.created_ns >= since_ns or plan.id in waiting or self._frozen.get(plan.container) == plan.id
             )
@@ -562,18 +554,7 @@ class Responder:
         )
 
     def _tell(self, plan: Plan, step: str, status: str, detail: str = "") -> None:
-        self._report(
-            ResponseStep(
-                node=plan.node,
-                plan=plan.id,
-                alert=plan.alert,
-                container=plan.container,
-                step=step,
-                status=status,
-                time_ns=self._now_ns(),
-                detail=detail,
-            )
-        )
+        self._report(told_step(plan, step, status, self._now_ns(), detail))
 
 
 def _utc(time_ns: int) -> str:

@@ -14,6 +14,7 @@ from shipwall.model.digest import Digest
 from shipwall.model.errors import InputError
 from shipwall.model.image import parse_image_ref
 from shipwall.model.verdict import Evidence, Reason
+from shipwall.model.wire import ResponseStep
 from shipwall.response.policy import Entry, ResponsePolicy
 
 SERVICE_LABELS = ("shipwall.service", "com.docker.compose.service", "com.docker.swarm.service.name")
@@ -60,6 +61,33 @@ class Past(msgspec.Struct, frozen=True, kw_only=True):
     is_frozen: bool
     is_waiting: bool = False
     rule: str = ""
+
+
+def past_of(plan: Plan, *, is_frozen: bool, is_waiting: bool = False) -> Past:
+    """`plan` as the plans after it see it."""
+    return Past(
+        plan=plan.id,
+        container=plan.container,
+        service=plan.service,
+        created_ns=plan.created_ns,
+        is_frozen=is_frozen,
+        is_waiting=is_waiting,
+        rule=plan.rule,
+    )
+
+
+def told_step(plan: Plan, step: str, status: str, time_ns: int, detail: str = "") -> ResponseStep:
+    """What the server is told of a step of `plan`."""
+    return ResponseStep(
+        node=plan.node,
+        plan=plan.id,
+        alert=plan.alert,
+        container=plan.container,
+        step=step,
+        status=status,
+        time_ns=time_ns,
+        detail=detail,
+    )
 
 
 class Declined(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ import msgspec
 
 from shipwall.model.alert import Alert
 from shipwall.model.container import ContainerFacts
-from shipwall.response.plan import Declined, Past, Plan, plan_response
+from shipwall.response.plan import Declined, Past, Plan, past_of, plan_response
 from shipwall.response.policy import ResponsePolicy
 
 
@@ -56,17 +56,7 @@ def rehearse(
             examples.setdefault(plan.reason.code, plan.reason.message)
             continue
         plans.append(plan)
-        known.append(
-            Past(
-                plan=plan.id,
-                container=plan.container,
-                service=plan.service,
-                created_ns=plan.created_ns,
-                is_frozen=not plan.expires_ns,
-                is_waiting=bool(plan.expires_ns),
-                rule=plan.rule,
-            )
-        )
+        known.append(past_of(plan, is_frozen=not plan.expires_ns, is_waiting=bool(plan.expires_ns)))
     return Rehearsal(
         alerts=count, plans=tuple(plans), declined=declined, examples=examples, left=_left(policy, pasts.values(), plans, now_ns)
     )

@@ -45,9 +45,7 @@ class House:
         self.told: list[Message] = []
         self.later: list[str] = []
         self.said: list[str] = []
-        self.acting = Acting(
-            "n", self.told.append, self.said.append, lambda plan, _alert: self.later.append(plan.id), lambda ns: ns
-        )
+        self.acting = Acting(self.told.append, self.said.append, lambda plan, _alert: self.later.append(plan.id), lambda ns: ns)
         self.acting.functions = {"response": "enforce"}
         self.acting.responder = Responder(
             engine=Engine(folder / "no.sock"),
