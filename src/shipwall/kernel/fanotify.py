@@ -17,7 +17,7 @@ from shipwall.model.errors import KernelError
 OPEN_PERM = 0x10000
 IS_FOLDER = 0x40000000
 _CLASS_CONTENT, _CLOEXEC, _UNLIMITED_QUEUE, _UNLIMITED_MARKS, _REPORT_TID, _NONBLOCK = 0x4, 0x1, 0x10, 0x20, 0x100, 0x2
-_ADD, _REMOVE, _FLUSH = 0x1, 0x2, 0x80
+_ADD = 0x1
 _MOUNT, _FILESYSTEM = 0x10, 0x100
 _IGNORE_FOR_GOOD = 0x400 | 0x40 | 0x200  # FAN_MARK_IGNORE, of a changed file too, and the mark does not keep the inode in memory
 _ALLOW, _DENY = 0x1, 0x2
@@ -68,10 +68,6 @@ class Group:
         mask = OPEN_PERM | (IS_FOLDER if asked.is_folder else 0)
         if _libc.fanotify_mark(self.fd, _ADD | _IGNORE_FOR_GOOD, ctypes.c_uint64(mask), asked.fd, None):
             raise _error("ignore", ctypes.get_errno())
-
-    def forget_ignored(self) -> None:
-        """Be asked about every inode again. Raises KernelError."""
-        self._mark(_FLUSH, 0, "/")
 
     def _mark(self, flags: int, mask: int, path: str) -> None:
         if _libc.fanotify_mark(self.fd, flags, ctypes.c_uint64(mask), _AT_FDCWD, os.fsencode(path)):

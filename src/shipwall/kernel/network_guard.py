@@ -197,10 +197,6 @@ class NetworkGuard:
         *each, untold = [_U64.unpack(value)[0] if value else 0 for value in values]
         return each, untold
 
-    def fileno(self) -> int:
-        """Readable when decisions wait."""
-        return self._ring.fileno()
-
     def decisions(self, limit: int = 10_000) -> Iterator[Decision]:
         """The acts refused since the last call, oldest first, at most `limit`."""
         by_policy = {found.policy: found for found in self._in_force.values()}

@@ -37,13 +37,8 @@ class Ring:
         self._bytes = memoryview(self._producer)
         self._words = self._bytes.cast("I")
         self._longs = self._bytes.cast("Q")
-        self._fd = ring.fd
         self._poll = select.poll()  # epoll would not look at the ring itself, and most records wake nobody
         self._poll.register(ring.fd, select.POLLIN)
-
-    def fileno(self) -> int:
-        """The map's own descriptor: readable when records wait, for poll and select."""
-        return self._fd
 
     def wait(self, timeout_ms: int) -> bool:
         """Whether records wait, or were announced by a wake-up within `timeout_ms`."""

@@ -52,7 +52,6 @@ PARENT_OF_CONTAINERS = CONSTANTS["WATCH_PARENT"]
 UNFILTERED = CONSTANTS["WATCH_UNFILTERED"]
 _GONE = CONSTANTS["WATCH_GONE"]
 _SLOTS = CONSTANTS["WATCH_SLOTS"]
-_NO_SLOT = CONSTANTS["NO_SLOT"]
 _ATTACHED = ("on_cgroup_made", "on_cgroup_removed", "on_fork", "on_exit", "on_exec", "dispatch")
 _WATCH_WORDS = WATCH.size_bytes // 8
 _CONSUMED_WORD = WATCH.offsets["consumed_bytes"] // 8

@@ -17,7 +17,6 @@ NO_PROCESS = "no process did it"
 NO_HOOK = "nothing here can refuse it"
 PROTECTED = "it is never stopped: the engine, the agent or the host's first process"
 NOT_ALLOWED = "the kernel does not allow it"
-BUDGET = "budget"
 NO_ENGINE = "no engine is watched"
 FAILED = "it failed"
 

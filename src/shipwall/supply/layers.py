@@ -367,12 +367,6 @@ class View:
             real = self._real_folders[folder] = follow_links(self.links, folder)
         return real
 
-    def resolve_parent(self, path: str) -> str:
-        """As `resolve`, but a symbolic link at the very end stays."""
-        folder, _, base = path.rpartition("/")
-        folder = self._real_folder(folder)
-        return f"{folder}/{base}" if folder else base
-
     def read(self, path: str) -> KeptFile | None:
         """The file at `path` (symbolic links followed), if it exists and a glob names it."""
         found = self._found.get(self.resolve(path))
