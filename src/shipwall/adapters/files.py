@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and locks between processes."""
+"""Files written whole or not at all, what tells that one was changed, and locks between processes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from shipwall.model.errors import InputError, StorageError
+
+Stamp = tuple[int, int, int, int]
 
 
 def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
@@ -44,6 +46,12 @@ def read_bounded(path: Path, max_bytes: int) -> bytes:
     if len(data) > max_bytes:
         raise InputError(str(path)[:200], f"has more than {max_bytes} bytes")
     return data
+
+
+def stamp_of(path: Path) -> Stamp:
+    """What changes when a file is written, replaced or given to somebody else. Raises OSError."""
+    facts = path.stat()
+    return facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size, facts.st_ino
 
 
 def sync_folder(folder: Path) -> None:

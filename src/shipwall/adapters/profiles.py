@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from shipwall.adapters.files import locked, read_bounded, write_whole
+from shipwall.adapters.files import Stamp, locked, read_bounded, stamp_of, write_whole
 from shipwall.model.digest import Digest, parse_digest
 from shipwall.model.errors import InputError, ShipwallError, StorageError
 from shipwall.runtime.profile.document import MAX_BYTES, Profile, parse_profile, render_profile
@@ -59,15 +59,12 @@ class ProfileStore:
                 found[image] = profile
         return found, refused
 
-    def stamps(self) -> dict[str, tuple[int, int]]:
+    def stamps(self) -> dict[str, Stamp]:
         """File → what changes whenever it is written: for whoever follows them."""
         found = {}
         for place in sorted(self.path.glob("*.json"))[:MAX_PROFILES]:
-            try:
-                state = place.stat()
-            except OSError:
-                continue  # removed meanwhile
-            found[place.name] = (state.st_mtime_ns, state.st_ino)
+            with suppress(OSError):  # removed meanwhile
+                found[place.name] = stamp_of(place)
         return found
 
     def find(self, word: str) -> Digest:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 
 import msgspec
 
+from shipwall.adapters.files import Stamp
 from shipwall.adapters.profiles import ProfileStore
 from shipwall.agent.core import Core
 from shipwall.model.digest import Digest, digest_of
@@ -33,7 +34,7 @@ class ProfileKeeper:
         self._lock = lock
         self._prefixes = prefixes
         self._say = say
-        self._stamps: dict[str, tuple[int, int]] = {}
+        self._stamps: dict[str, Stamp] = {}
         self._profiles: dict[Digest, Profile] = {}
         self._refused: dict[Digest, str] = {}
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from shipwall.access.policy import AdmissionPolicy, parse_admission_policy
+from shipwall.adapters.files import Stamp, stamp_of
 from shipwall.adapters.instance import Instance
 from shipwall.adapters.keys import Keys
 from shipwall.model.digest import Digest
@@ -20,8 +21,6 @@ from shipwall.model.promotion import Promotion
 from shipwall.supply.statements import verify_promotion
 
 MAX_PROMOTION_BYTES = 4 * 1024 * 1024
-
-Stamp = tuple[int, int, int, int]
 
 
 class Promotions:
@@ -114,12 +113,11 @@ def _stamps(folder: Path, suffix: str) -> dict[str, Stamp]:
 
 def _stamp(path: Path) -> Stamp | None:
     try:
-        facts = path.stat()
+        return stamp_of(path)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise StorageError(str(path), error.strerror or str(error), "mend the file") from error
-    return facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size, facts.st_ino
 
 
 def _read(path: Path) -> bytes:

@@ -26,7 +26,7 @@ import msgspec
 from shipwall.adapters.engine import Engine
 from shipwall.adapters.engine_cgroups import daemon_pid, read_parents
 from shipwall.adapters.evidence import EvidenceStore
-from shipwall.adapters.files import write_whole
+from shipwall.adapters.files import Stamp, stamp_of, write_whole
 from shipwall.adapters.functions import read_functions, response_policy_path
 from shipwall.adapters.instance import Instance
 from shipwall.adapters.inventories import Inventories
@@ -118,9 +118,10 @@ class Agent:
         watch = Watch(load_rules(*settings.rules), self.node, boot=f"{self.started_ns:x}", costs=costs)
         self.core = Core(self.node, watch, self.inventories.get, read_details)
         self._core_lock = threading.RLock()
-        prefixes = read_paths(watch.rules).prefixes
-        calls = read_calls(watch.rules)
-        self.keeper = ProfileKeeper(ProfileStore(self.instance.profiles), self.core, self._core_lock, tuple(prefixes), calls, say)
+        self._prefixes = read_paths(watch.rules).prefixes
+        self._calls = read_calls(watch.rules)
+        store = ProfileStore(self.instance.profiles)
+        self.keeper = ProfileKeeper(store, self.core, self._core_lock, self._prefixes, self._calls, say)
         self._jobs: queue.Queue[tuple[Plan, Alert, tuple[AnyEvent, ...]] | Command | None] = queue.Queue()
         self.outbox = Outbox(self.instance.link_socket, self.instance.agent / "outbox", self._received, say)
         self.sensor = Sensor() if settings.sensor else None
@@ -129,7 +130,7 @@ class Agent:
         self.acting = Acting(self.outbox.put, say, self._later, self._boot_ns)
         self.preventing = Preventing(self.instance, watch.rules.rules, self._mode_of, self.acting, self._refused, say)
         self.policy_file = settings.response or response_policy_path(self.instance)
-        self._policy_mark: tuple[int, int, int] | None = None
+        self._policy_stamp: Stamp | None = None
         self.responder: Responder | None = None
         self.engine_watch: EngineWatch | None = None
         self.plugin: AdmissionPlugin | None = None
@@ -191,10 +192,9 @@ class Agent:
 
     def _start_sensor(self, sensor: Sensor) -> None:
         self.core.processes(read_processes())
-        calls = read_calls(self.core.watch.rules)
-        self.core.rules_ask_mappings = MAPPING_CALL in calls
-        sensor.set_rules(lower(self.core.watch.rules, {MAPPING_CALL}), {*calls, MAPPING_CALL})
-        sensor.set_open_prefixes(read_paths(self.core.watch.rules).prefixes)  # for cgroups that are told of unfiltered
+        self.core.rules_ask_mappings = MAPPING_CALL in self._calls
+        sensor.set_rules(lower(self.core.watch.rules, {MAPPING_CALL}), self._calls | {MAPPING_CALL})
+        sensor.set_open_prefixes(self._prefixes)  # for cgroups that are told of unfiltered
         if (host := read_accounts(os.getpid())) is not None:
             self.core.accounts_known("", host)
         sensor.set_unhurried(*find_unhurried(self.core.watch.rules))
@@ -563,12 +563,12 @@ class Agent:
 
     def _follow_policy(self) -> None:
         """The response policy, read anew when its file is another one. One that is wrong changes nothing, and is said once."""
-        mark = _mark(self.policy_file)
-        if mark == self._policy_mark:
+        stamp = _stamp(self.policy_file)
+        if stamp == self._policy_stamp:
             return
-        self._policy_mark = mark
+        self._policy_stamp = stamp
         self.acting.policy = _read_policy(self.policy_file, is_needed=self.settings.response is not None)
-        if mark is not None:
+        if stamp is not None:
             say(f"response policy {self.policy_file}: {len(self.acting.policy.entries)} entries")
 
     def _follow_modes(self) -> None:
@@ -648,13 +648,12 @@ def say(line: str) -> None:
     sys.stderr.flush()
 
 
-def _mark(path: Path) -> tuple[int, int, int] | None:
-    """What changes when the file does; None when there is none."""
+def _stamp(path: Path) -> Stamp | None:
+    """None when there is no such file."""
     try:
-        found = path.stat()
+        return stamp_of(path)
     except OSError:
         return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _read_policy(path: Path, *, is_needed: bool) -> ResponsePolicy:

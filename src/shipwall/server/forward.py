@@ -13,6 +13,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from shipwall.adapters.files import Stamp, stamp_of
 from shipwall.adapters.sinks import Sink, open_sink
 from shipwall.adapters.store.store import SinkState
 from shipwall.model.alert import Alert
@@ -32,7 +33,7 @@ class Forwarder:
     def __init__(self, service: Service, path: Path) -> None:
         self._service = service
         self._path = path
-        self._stamp: tuple[int, int] | None = None
+        self._stamp: Stamp | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     async def run(self) -> None:
@@ -125,11 +126,10 @@ def _send(settings: SinkSettings, sink: Sink, state: SinkState, waiting: list[tu
     return replace(state, time_ns=time.time_ns(), failing_since_ns=0, error="")
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+def _stamp(path: Path) -> Stamp:
     with contextlib.suppress(OSError):
-        facts = path.stat()
-        return facts.st_ctime_ns, facts.st_ino  # a change of owner counts too
-    return 0, 0
+        return stamp_of(path)
+    return 0, 0, 0, 0
 
 
 def _read(path: Path) -> bytes:
