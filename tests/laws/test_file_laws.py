@@ -6,8 +6,9 @@ import os
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.condition_trees import trees_of
 
-from shipwall.lang.condition import And, Compare, Condition, Field, Not, Or, Value
+from shipwall.lang.condition import Compare, Condition, Field, Value
 from shipwall.model.event import Open
 from shipwall.runtime.conditions import evaluate
 from shipwall.runtime.facts import Context, Facts
@@ -39,15 +40,7 @@ leaves = st.one_of(
     _compare("evt.type", ["=", "in"], ["unlink", "connect"]),
     st.just(Compare(Field("evt.type"), "in", (Value("open"), Value("openat"), Value("openat2")))),
 )
-trees = st.recursive(
-    leaves,
-    lambda inner: (
-        st.builds(Not, inner)
-        | st.lists(inner, min_size=2, max_size=3).map(lambda items: And(tuple(items)))
-        | st.lists(inner, min_size=2, max_size=3).map(lambda items: Or(tuple(items)))
-    ),
-    max_leaves=6,
-)
+trees = trees_of(leaves, 6)
 
 
 class _Nobody(Context):

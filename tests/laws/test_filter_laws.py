@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.condition_trees import trees_of
 
 from shipwall.abi.call_numbers import NUMBERS
 from shipwall.abi.calls import CALLS_BY_NAME
@@ -86,19 +87,7 @@ def _compare(name: str) -> st.SearchStrategy[Condition]:
     return st.sampled_from(operators).flatmap(of) | st.just(Exists(Field(name)))
 
 
-def _trees(leaves: st.SearchStrategy[Condition], most: int) -> st.SearchStrategy[Condition]:
-    return st.recursive(
-        leaves,
-        lambda inner: (
-            st.builds(Not, inner)
-            | st.lists(inner, min_size=2, max_size=4).map(lambda items: And(tuple(items)))
-            | st.lists(inner, min_size=2, max_size=4).map(lambda items: Or(tuple(items)))
-        ),
-        max_leaves=most,
-    )
-
-
-trees = _trees(st.sampled_from(sorted(VOCABULARY)).flatmap(_compare), 8)
+trees = trees_of(st.sampled_from(sorted(VOCABULARY)).flatmap(_compare), 8)
 
 # Each process is who it is: a name that changes without an exec is met by its first event, whichever that is.
 PROCESSES = {
@@ -193,7 +182,7 @@ def _typical(fields: list[str]) -> st.SearchStrategy[Condition]:
     leaf = st.sampled_from(fields).flatmap(_compare)
     some = st.lists(leaf, min_size=2, max_size=4).map(lambda items: Or(tuple(items)))
     item = leaf | some | leaf.map(Not) | some.map(Not)
-    return st.lists(item, min_size=2, max_size=4).map(lambda items: And(tuple(items))) | _trees(leaf, 8)
+    return st.lists(item, min_size=2, max_size=4).map(lambda items: And(tuple(items))) | trees_of(leaf, 8)
 
 
 judged = st.one_of(*(strategy for _, strategy in BY_KIND.values()))
@@ -421,7 +410,7 @@ def test_an_automaton_says_what_the_comparison_says(part: str, operator: str, wo
 
 
 @settings(max_examples=100, deadline=None)
-@given(_trees(st.integers(0, 9).map(lambda at: Compare(Field("f.n"), "=", (Value(str(at)),))), 40), st.integers(0, 1023))
+@given(trees_of(st.integers(0, 9).map(lambda at: Compare(Field("f.n"), "=", (Value(str(at)),))), 40), st.integers(0, 1023))
 def test_clauses_hold_whenever_the_condition_does(tree: Condition, values: int) -> None:
     """Over comparisons that are true or false each for itself, as far as the condition knows."""
     variables = Variables(lambda _leaf: None)

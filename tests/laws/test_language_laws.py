@@ -8,6 +8,7 @@ import string
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.condition_trees import trees_of
 
 from shipwall.lang import condition as c
 from shipwall.lang.diagnostic import SourceError
@@ -60,15 +61,7 @@ leaves = (
     )
     | st.builds(c.Macro, names)
 )
-trees = st.recursive(
-    leaves,
-    lambda inner: (
-        st.builds(c.Not, inner)
-        | st.lists(inner, min_size=2, max_size=4).map(lambda items: c.And(tuple(items)))
-        | st.lists(inner, min_size=2, max_size=4).map(lambda items: c.Or(tuple(items)))
-    ),
-    max_leaves=12,
-)
+trees = trees_of(leaves, 12)
 
 
 @given(trees)

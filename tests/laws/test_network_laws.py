@@ -7,8 +7,9 @@ import ipaddress
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
+from tests.condition_trees import trees_of
 
-from shipwall.lang.condition import And, Compare, Condition, Field, Not, Or, Value
+from shipwall.lang.condition import And, Compare, Condition, Field, Value
 from shipwall.model.event import Connect
 from shipwall.runtime.conditions import evaluate
 from shipwall.runtime.facts import Context, Facts
@@ -78,15 +79,7 @@ leaves = st.one_of(
     _compare("fd.type", ["=", "in"], ["ipv4", "ipv6", "unix"]),
     _compare("evt.type", ["=", "in", "!="], ["connect", "open"]),
 )
-trees = st.recursive(
-    leaves,
-    lambda inner: (
-        st.builds(Not, inner)
-        | st.lists(inner, min_size=2, max_size=3).map(lambda items: And(tuple(items)))
-        | st.lists(inner, min_size=2, max_size=3).map(lambda items: Or(tuple(items)))
-    ),
-    max_leaves=6,
-)
+trees = trees_of(leaves, 6)
 asked = Compare(Field("evt.type"), "=", (Value("connect"),))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.condition_trees import trees_of
 
 from shipwall.adapters.rule_files import load_rules
 from shipwall.lang.condition import And, Compare, Condition, Exists, Field, Not, Or, Value
@@ -44,15 +45,7 @@ def _leaves() -> st.SearchStrategy[Condition]:
     return st.sampled_from(sorted(KINDS)).flatmap(compare)
 
 
-trees = st.recursive(
-    _leaves(),
-    lambda inner: (
-        st.builds(Not, inner)
-        | st.lists(inner, min_size=2, max_size=3).map(lambda items: And(tuple(items)))
-        | st.lists(inner, min_size=2, max_size=3).map(lambda items: Or(tuple(items)))
-    ),
-    max_leaves=10,
-)
+trees = trees_of(_leaves(), 10)
 found = st.fixed_dictionaries({
     "f.text": st.none() | st.sampled_from(WORDS),
     "f.number": st.none() | st.integers(-2, 4),
