@@ -14,15 +14,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.responders import lone_responder
 
-from shipwall.adapters.engine import Engine
-from shipwall.adapters.evidence import EvidenceStore
 from shipwall.adapters.journal import Journal
-from shipwall.adapters.keys import Keys
 from shipwall.agent.acting import Acting
 from shipwall.agent.core import Act, Core, Enforce, Send
-from shipwall.journeys.collect import KEY_NAME, seal_with
-from shipwall.journeys.respond import Responder
 from shipwall.kernel.cgroups import join, read_id, unified_mount
 from shipwall.kernel.freezer import Freezer
 from shipwall.kernel.sensor import Sensor
@@ -116,15 +112,7 @@ class Agent:
         self.core.modes_known({}, is_enforcing=True)
         boot_ns = sensor.boot_ns if sensor is not None else lambda time_ns: time_ns
         self.acting = Acting(self.told.append, lambda _line: None, lambda plan, _alert: self.later.append(plan.id), boot_ns)
-        self.acting.responder = Responder(
-            engine=Engine(folder / "no.sock"),
-            journal=Journal(folder / "journal.jsonl"),
-            store=EvidenceStore(folder / "evidence"),
-            sign=seal_with(Keys(folder / "keys").signer(KEY_NAME)),
-            report=self.told.append,
-            folder=folder,
-            node="n",
-        )
+        self.acting.responder = lone_responder(folder, self.told.append)
 
     def take(self, event: AnyEvent) -> None:
         acted = {}

@@ -6,17 +6,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.responders import lone_responder
 
-from shipwall.adapters.engine import Engine
-from shipwall.adapters.evidence import EvidenceStore
 from shipwall.adapters.functions import keep_response_policy, response_policy_path
 from shipwall.adapters.instance import Instance
 from shipwall.adapters.journal import Journal
-from shipwall.adapters.keys import Keys
 from shipwall.agent.acting import Acting
 from shipwall.agent.shell import Agent, Settings
-from shipwall.journeys.collect import KEY_NAME, seal_with
-from shipwall.journeys.respond import Responder
 from shipwall.model.alert import Alert
 from shipwall.model.container import ContainerFacts
 from shipwall.model.errors import InputError
@@ -47,15 +43,7 @@ class House:
         self.said: list[str] = []
         self.acting = Acting(self.told.append, self.said.append, lambda plan, _alert: self.later.append(plan.id), lambda ns: ns)
         self.acting.functions = {"response": "enforce"}
-        self.acting.responder = Responder(
-            engine=Engine(folder / "no.sock"),
-            journal=Journal(folder / "journal.jsonl"),
-            store=EvidenceStore(folder / "evidence"),
-            sign=seal_with(Keys(folder / "keys").signer(KEY_NAME)),
-            report=self.told.append,
-            folder=folder,
-            node="n",
-        )
+        self.acting.responder = lone_responder(folder, self.told.append)
 
     def ask(self, number: int = 0, *, is_ordered: bool = False, **changed: str) -> None:
         alert = msgspec.structs.replace(ALERT, id=f"a{number}", **changed)

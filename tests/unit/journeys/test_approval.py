@@ -8,12 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.responders import lone_responder
 
-from shipwall.adapters.engine import Engine
-from shipwall.adapters.evidence import EvidenceStore
 from shipwall.adapters.journal import Journal
-from shipwall.adapters.keys import Keys
-from shipwall.journeys.collect import KEY_NAME, seal_with
 from shipwall.journeys.plan_journal import FIRST_WAIT_NS, LONGEST_WAIT_NS, count_failures, try_again_ns
 from shipwall.journeys.respond import Responder
 from shipwall.model.alert import Alert
@@ -51,16 +48,7 @@ class House:
         self.journal = Journal(folder / "journal.jsonl")
 
     def responder(self) -> Responder:
-        return Responder(
-            engine=Engine(self.folder / "no.sock"),
-            journal=self.journal,
-            store=EvidenceStore(self.folder / "evidence"),
-            sign=seal_with(Keys(self.folder / "keys").signer(KEY_NAME)),
-            report=self.told.append,
-            folder=self.folder,
-            node="n",
-            now_ns=lambda: self.clock[0],
-        )
+        return lone_responder(self.folder, self.told.append, journal=self.journal, now_ns=lambda: self.clock[0])
 
     def steps(self) -> list[tuple[str, str]]:
         return [(one.step, one.status) for one in self.told if isinstance(one, ResponseStep)]
