@@ -16,16 +16,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from scripts.bench.node import ask_as_agent, stable_rules
+from scripts.bench.node import stable_rules
 from scripts.bench.table import Row
 
+from shipwall.agent.asking import ask_kernel
 from shipwall.agent.core import Core
 from shipwall.kernel.bpf import OBJECTS, BpfObject
 from shipwall.kernel.cgroups import join, unified_mount
 from shipwall.kernel.sensor import CHILDREN, EVENTS, Sensor
 from shipwall.model.event import AnyEvent, Exec
-from shipwall.runtime.observed import MAPPING_CALL
-from shipwall.runtime.rules.calls import read_calls
 from shipwall.runtime.watch import Watch
 
 ROUNDS = 15
@@ -141,9 +140,8 @@ def read_events(folder: Path, tell: int, stopped: int) -> None:
 
     with Sensor() as found:
         rules, _ = stable_rules()
-        ask_as_agent(found, rules)
+        ask_kernel(found, rules)
         core = Core("bench", Watch(rules, "bench"), lambda _digest: None)
-        core.rules_ask_mappings = MAPPING_CALL in read_calls(rules)
         cgroup_id = found.watch_parent(folder, EVENTS | CHILDREN)
         core.cgroup_known(cgroup_id, "ab" * 32)
         os.write(tell, b"y" if found.self_check(take) else b"n")

@@ -22,12 +22,11 @@ from scripts.bench.table import Row
 
 from shipwall.adapters.instance import find_cache
 from shipwall.adapters.rule_files import load_rules
+from shipwall.agent.asking import ask_kernel
 from shipwall.kernel.cgroups import join
 from shipwall.kernel.sensor import CHILDREN, EVENTS, Sensor
 from shipwall.model.event import AnyEvent
-from shipwall.runtime.lower import lower
 from shipwall.runtime.rules import RuleSet, parse_rules
-from shipwall.runtime.rules.calls import read_calls
 
 CONFORMANCE = Path(os.environ.get("SHIPWALL_CONFORMANCE", Path(__file__).parents[3] / "shared/conformance"))
 STABLE = CONFORMANCE / "falco" / "falco_rules.yaml"
@@ -57,7 +56,7 @@ def measure(folder: Path) -> list[Row]:
     shares: dict[str, tuple[int, int]] = {}
     missing = []
     with Sensor(ring_bytes=16 * 1024 * 1024) as sensor:
-        sensor.set_rules(lower(rules), read_calls(rules))
+        ask_kernel(sensor, rules)
         if not sensor.self_check(lambda _event: None):
             sys.exit("bench: the sensor did not see its own act: nothing was measured")
         for name, part in PARTS.items():

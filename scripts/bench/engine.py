@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from scripts.bench.latency import TimedFreezer, make_responder
-from scripts.bench.node import Node, watching
+from scripts.bench.node import Node, freezing, watching
 from scripts.bench.table import Row, spread
 
 from shipwall.adapters.engine import Engine
@@ -26,19 +26,11 @@ from shipwall.journeys.respond import Responder
 from shipwall.kernel.sensor import CHILDREN, EVENTS
 from shipwall.model.alert import Alert
 from shipwall.response.plan import Declined, plan_response
-from shipwall.response.policy import Entry, ResponsePolicy
 
 COUNT = 20
 IMAGE = "shipwall-bench/busybox"
 RULE = "Sensitive file read"
-POLICY = ResponsePolicy(
-    entries=(Entry(steps=("freeze",), rules=(RULE,)),),
-    frozen_per_service=10**6,
-    frozen_per_node=10**6,
-    plans=10**6,
-    cooldown_ns=0,
-    rule_cooldown_ns=0,
-)
+POLICY = freezing(RULE)
 MAIN = "mkfifo /run/in; while :; do read -r line < /run/in && cat /etc/shadow > /dev/null; done"
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from scripts.bench.node import Node, watching
+from scripts.bench.node import Node, freezing, watching
 from scripts.bench.place import Place, Places, places
 from scripts.bench.table import Row, spread
 
@@ -33,20 +33,12 @@ from shipwall.kernel.signals import Signals
 from shipwall.model.alert import Alert
 from shipwall.model.container import ContainerFacts
 from shipwall.response.plan import Declined, plan_response
-from shipwall.response.policy import Entry, ResponsePolicy
 
 COUNT = 200
 SETTLE_S = 0.005
 ALERTING = "Namespace made or entered"
 KILLING = "Program not in the image executed"
-POLICY = ResponsePolicy(
-    entries=(Entry(steps=("freeze",), rules=(ALERTING,)),),
-    frozen_per_service=10**6,
-    frozen_per_node=10**6,
-    plans=10**6,
-    cooldown_ns=0,
-    rule_cooldown_ns=0,
-)
+POLICY = freezing(ALERTING)
 BUSY = 4
 
 # A new UTS namespace of its own is the offence: one call, no harm.

@@ -10,17 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from shipwall.adapters.rule_files import load_rules
+from shipwall.agent.asking import ask_kernel
 from shipwall.agent.core import Core, Send
 from shipwall.kernel.processes import read_processes
 from shipwall.kernel.sensor import Sensor
 from shipwall.model.alert import Alert
 from shipwall.model.event import AnyEvent, Exit
 from shipwall.model.wire import AlertRaised
-from shipwall.runtime.lower import lower
-from shipwall.runtime.observed import MAPPING_CALL
+from shipwall.response.policy import Entry, ResponsePolicy
 from shipwall.runtime.rules import RuleSet
-from shipwall.runtime.rules.calls import read_calls
-from shipwall.runtime.rules.hurry import find_unhurried
 from shipwall.runtime.watch import Watch
 
 
@@ -67,10 +65,16 @@ def stable_rules() -> tuple[RuleSet, str]:
     return rules, f"{len(rules.rules)} rules" + ("" if stable.exists() else ": the stable ones are not here")
 
 
-def ask_as_agent(sensor: Sensor, rules: RuleSet) -> None:
-    """Tell the kernel part what is wanted, as the agent does: what a rule can match, and what is mapped."""
-    sensor.set_rules(lower(rules, {MAPPING_CALL}), {*read_calls(rules), MAPPING_CALL})
-    sensor.set_unhurried(*find_unhurried(rules))
+def freezing(rule: str) -> ResponsePolicy:
+    """Freezes at every alert of `rule`, without the limits that spare a node."""
+    return ResponsePolicy(
+        entries=(Entry(steps=("freeze",), rules=(rule,)),),
+        frozen_per_service=10**6,
+        frozen_per_node=10**6,
+        plans=10**6,
+        cooldown_ns=0,
+        rule_cooldown_ns=0,
+    )
 
 
 @contextmanager
@@ -78,8 +82,7 @@ def watching(rules: RuleSet | None = None) -> Iterator[Node]:
     """A node whose sensor has just proved that it is attached and delivers, and has lost nothing at the end."""
     with Sensor() as sensor:
         node = Node(sensor, rules or load_rules())
-        ask_as_agent(sensor, node.core.watch.rules)
-        node.core.rules_ask_mappings = MAPPING_CALL in read_calls(node.core.watch.rules)
+        ask_kernel(sensor, node.core.watch.rules)
         if not sensor.self_check(node.take):
             sys.exit("bench: the sensor did not see its own act: nothing was measured")
         yield node

@@ -20,10 +20,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from scripts.bench import cost, dropped, latency
-from scripts.bench.node import ask_as_agent, stable_rules, watching
+from scripts.bench.node import stable_rules, watching
 from scripts.bench.place import places
 from scripts.bench.table import Row, spread
 
+from shipwall.agent.asking import ask_kernel
 from shipwall.agent.core import Act, Core
 from shipwall.kernel.cgroups import join, unified_mount
 from shipwall.kernel.priority import Priority
@@ -143,7 +144,7 @@ def flood(folder: Path, program: Path) -> list[Row]:
     shutil.copy(program, node)  # a program that may ask for the passwords
     with Sensor(ring_bytes=64 * 1024 * 1024) as sensor:
         rules, which = stable_rules()
-        ask_as_agent(sensor, rules)
+        ask_kernel(sensor, rules)
         cgroup_id = sensor.watch_parent(folder, EVENTS | CHILDREN)
         if not sensor.self_check(lambda _event: None):
             sys.exit("bench: the sensor did not see its own act: nothing was measured")

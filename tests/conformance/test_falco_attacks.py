@@ -19,6 +19,7 @@ import pytest
 from tests.conformance.falco.attacks import MAIN, TOOLS, Attack, Plan, plan_of, read_attacks
 from tests.kernel.conftest import empty
 
+from shipwall.agent.asking import ask_kernel
 from shipwall.journeys.capture import Recorder, Wanted
 from shipwall.kernel.cgroups import join, read_id, unified_mount
 from shipwall.kernel.rootfs import read_accounts
@@ -27,9 +28,7 @@ from shipwall.model.alert import Alert
 from shipwall.model.container import ContainerFacts
 from shipwall.model.event import AnyEvent, Exec, Exit
 from shipwall.runtime.capture import Known, Replay
-from shipwall.runtime.lower import lower
 from shipwall.runtime.rules import RuleSet, parse_rules
-from shipwall.runtime.rules.calls import read_calls
 
 FOLDER = Path(os.environ.get("SHIPWALL_CONFORMANCE", Path(__file__).parents[3] / "shared/conformance")) / "falco"
 CONTAINER = "fa1c0" * 12 + "fa1c"
@@ -67,7 +66,7 @@ def stage(actor: Path, rules: RuleSet) -> Iterator[Stage]:
     folder.mkdir()
     try:
         with Sensor() as sensor:
-            sensor.set_rules(lower(rules), read_calls(rules))
+            ask_kernel(sensor, rules)
             sensor.set_flags(read_id(folder), EVENTS)
             yield Stage(sensor, folder, actor, rules)
     finally:

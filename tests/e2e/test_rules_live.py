@@ -13,6 +13,7 @@ from shipwall.adapters.engine import Engine
 from shipwall.adapters.private_engine import PrivateEngine
 from shipwall.adapters.rule_files import load_rules
 from shipwall.adapters.supervise import wait_until
+from shipwall.agent.asking import ask_kernel
 from shipwall.agent.core import Core, Effect, Send
 from shipwall.kernel.cgroups import unified_mount
 from shipwall.kernel.processes import read_processes
@@ -20,9 +21,6 @@ from shipwall.kernel.sensor import Sensor
 from shipwall.model.alert import Alert
 from shipwall.model.event import AnyEvent, Exec
 from shipwall.model.wire import AlertRaised
-from shipwall.runtime.lower import lower
-from shipwall.runtime.rules.calls import read_calls
-from shipwall.runtime.rules.hurry import find_unhurried
 from shipwall.runtime.watch import Watch
 
 pytestmark = [pytest.mark.engine, pytest.mark.bpf]
@@ -65,8 +63,7 @@ class Node:
 def watching(private_engine: PrivateEngine) -> Iterator[Node]:
     with Sensor() as sensor:
         node = Node(sensor)
-        sensor.set_rules(lower(node.core.watch.rules), read_calls(node.core.watch.rules))
-        sensor.set_unhurried(*find_unhurried(node.core.watch.rules))
+        ask_kernel(sensor, node.core.watch.rules)
         folder = unified_mount() / private_engine.running.cgroup.strip("/")
         folder.mkdir(exist_ok=True)
         sensor.watch_parent(folder)

@@ -52,7 +52,6 @@ def test_a_mapped_library_and_an_executed_program_are_in_use(box: Box, tmp_path:
     finally:
         box.sensor.set_calls(DEFAULT_CALLS)
     core = Core("node", Watch(parse_rules(b"[]", "rules.yaml"), "node"), lambda _digest: None)
-    core.rules_ask_mappings = False
     core.cgroup_known(box.id, CONTAINER)
     for event in box.events:
         core.handle_event(event, time.time_ns())

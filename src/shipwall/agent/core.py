@@ -26,6 +26,7 @@ from shipwall.runtime.profile.acts import parent_of
 from shipwall.runtime.profile.judge import Anomaly, explain, subject
 from shipwall.runtime.profile.node import Profiles
 from shipwall.runtime.quiet import Skimmed
+from shipwall.runtime.rules.calls import read_calls
 from shipwall.runtime.silence import Silences
 from shipwall.runtime.watch import Watch
 
@@ -97,8 +98,8 @@ class Core(Context):
         self._own_modes: Mapping[str, Mapping[str, str]] = {}
         self._is_enforcing = False
         self.in_use = SeenInUse()
-        self.rules_ask_mappings = True
-        """Whether a rule asks for mappings. Where none does, they are noted as use and go nowhere else: programs make many."""
+        # Where no rule asks for mappings, they are noted as use and go nowhere else: programs make many.
+        self._rules_ask_mappings = MAPPING_CALL in read_calls(watch.rules)
         watch.quiet.kept_of = self._kept_of
         self._layers: dict[Digest, dict[str, Digest]] = {}
         self.profiles = Profiles()
@@ -187,7 +188,7 @@ class Core(Context):
         if isinstance(event, Call) and event.syscall == MAPPING_CALL:
             if container and (path := mapped_path(event)):
                 self.used(container, path)
-            if not self.rules_ask_mappings:
+            if not self._rules_ask_mappings:
                 return effects
         if container and not isinstance(event, Lost):
             self._record(container, event)

@@ -41,6 +41,7 @@ from shipwall.adapters.rule_files import load_rules
 from shipwall.adapters.rule_modes import read_rule_modes
 from shipwall.agent.acting import Acting
 from shipwall.agent.acts import Acts
+from shipwall.agent.asking import ask_kernel
 from shipwall.agent.core import Act, Core, Effect, Enforce, LookUp, Send
 from shipwall.agent.engine_watch import EngineWatch
 from shipwall.agent.outbox import Outbox
@@ -69,11 +70,8 @@ from shipwall.model.event import AnyEvent
 from shipwall.model.wire import AlertRaised, AnyMessage, Command, CommandResult, Health, SilenceSet
 from shipwall.response.plan import Plan
 from shipwall.response.policy import ResponsePolicy, parse_response_policy
-from shipwall.runtime.lower import lower
-from shipwall.runtime.observed import MAPPING_CALL
 from shipwall.runtime.rule_costs import RuleCosts
 from shipwall.runtime.rules.calls import read_calls
-from shipwall.runtime.rules.hurry import find_unhurried
 from shipwall.runtime.rules.paths import read_paths
 from shipwall.runtime.watch import Watch
 
@@ -119,9 +117,8 @@ class Agent:
         self.core = Core(self.node, watch, self.inventories.get, read_details)
         self._core_lock = threading.RLock()
         self._prefixes = read_paths(watch.rules).prefixes
-        self._calls = read_calls(watch.rules)
-        store = ProfileStore(self.instance.profiles)
-        self.keeper = ProfileKeeper(store, self.core, self._core_lock, self._prefixes, self._calls, say)
+        store, calls = ProfileStore(self.instance.profiles), read_calls(watch.rules)
+        self.keeper = ProfileKeeper(store, self.core, self._core_lock, self._prefixes, calls, say)
         self._jobs: queue.Queue[tuple[Plan, Alert, tuple[AnyEvent, ...]] | Command | None] = queue.Queue()
         self.outbox = Outbox(self.instance.link_socket, self.instance.agent / "outbox", self._received, say)
         self.sensor = Sensor() if settings.sensor else None
@@ -192,12 +189,10 @@ class Agent:
 
     def _start_sensor(self, sensor: Sensor) -> None:
         self.core.processes(read_processes())
-        self.core.rules_ask_mappings = MAPPING_CALL in self._calls
-        sensor.set_rules(lower(self.core.watch.rules, {MAPPING_CALL}), self._calls | {MAPPING_CALL})
+        ask_kernel(sensor, self.core.watch.rules)
         sensor.set_open_prefixes(self._prefixes)  # for cgroups that are told of unfiltered
         if (host := read_accounts(os.getpid())) is not None:
             self.core.accounts_known("", host)
-        sensor.set_unhurried(*find_unhurried(self.core.watch.rules))
         for pid in filter(None, (os.getpid(), self.settings.engine and daemon_pid(self.settings.engine))):
             sensor.leave_mount_namespace(Path(f"/proc/{pid}/ns/mnt").stat().st_ino)
         self.keeper.follow()  # before the first container is watched: a start is part of what is normal
